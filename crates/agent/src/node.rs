@@ -1,0 +1,312 @@
+//! One node: its VMs, the calls of managers, and what it remembers across restarts.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, Semaphore};
+use virga_model::order::{Act, ActResult, CallHead, NodeAnswer, NodeCall, Progress, VmOrder, VmReport};
+use virga_model::vm::{AgentState, GuestInfo, Observed, VmState};
+use virga_model::{Error, TaskId, Time, VmId};
+
+use crate::host::{Domain, Host, Journal, Result};
+use crate::image::Fetches;
+use crate::link::Link;
+use crate::record::{Record, is_active};
+
+/// Guests that are started at the same moment; more only make each other slower.
+pub const STARTS_MAX: usize = 4;
+/// Milliseconds for which a removed VM's generation is remembered, so that a late order of before is refused.
+pub const GONE_REMEMBERED_MS: i64 = 24 * 3600 * 1000;
+
+/// One node.
+pub struct Node {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) link: Arc<dyn Link>,
+    journal: Arc<dyn Journal>,
+    slots: Mutex<BTreeMap<VmId, Arc<Slot>>>,
+    pub(crate) fetches: Fetches,
+    pub(crate) starts: Semaphore,
+    /// Wakes the report loop.
+    pub(crate) changed: Notify,
+    epoch: Mutex<i64>,
+    pub(crate) started_at: Time,
+}
+
+/// A VM on this node.
+pub struct Slot {
+    pub(crate) id: VmId,
+    record: Mutex<Record>,
+    /// Serialises writes of the journal's document.
+    writing: tokio::sync::Mutex<()>,
+    live: Mutex<Live>,
+    /// Whether somebody works on the order.
+    busy: Mutex<bool>,
+    acting: Mutex<HashSet<TaskId>>,
+}
+
+/// What is true now; never journalled.
+#[derive(Clone, Default)]
+struct Live {
+    state: VmState,
+    domain: Option<Domain>,
+    guest: GuestInfo,
+    progress: Option<Progress>,
+}
+
+/// A poisoned lock means that another thread panicked while it held plain data: the data is still usable.
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Slot {
+    fn new(record: Record) -> Slot {
+        Slot {
+            id: record.order.id,
+            record: Mutex::new(record),
+            writing: tokio::sync::Mutex::new(()),
+            live: Mutex::default(),
+            busy: Mutex::new(false),
+            acting: Mutex::default(),
+        }
+    }
+
+    /// A copy of the record.
+    pub(crate) fn record(&self) -> Record {
+        lock(&self.record).clone()
+    }
+
+    /// Changes the record; it is on stable storage when this returns.
+    pub(crate) async fn update(&self, node: &Node, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let _one_at_a_time = self.writing.lock().await;
+        let mut record = self.record();
+        change(&mut record);
+        let document = serde_json::to_vec(&record).map_err(|e| Error::internal(e.to_string()))?;
+        node.journal.put(&self.id.to_string(), &document).await?;
+        *lock(&self.record) = record;
+        Ok(())
+    }
+
+    pub(crate) fn state(&self) -> VmState {
+        lock(&self.live).state
+    }
+
+    /// Notes what the hypervisor shows.
+    pub(crate) fn observe(&self, domain: Option<&Domain>) {
+        let mut live = lock(&self.live);
+        live.state = domain.map_or(VmState::Absent, |d| d.state);
+        live.domain = domain.cloned();
+        if !is_active(live.state) {
+            live.guest = GuestInfo { agent_version: live.guest.agent_version.take(), ..GuestInfo::default() };
+        }
+    }
+
+    /// Notes that nothing can be found out at the moment.
+    pub(crate) fn unknown(&self) {
+        lock(&self.live).state = VmState::Unknown;
+    }
+
+    /// Notes what the guest says.
+    pub(crate) fn guest_says(&self, mut info: GuestInfo) {
+        let mut live = lock(&self.live);
+        if info.agent != AgentState::Connected {
+            // What was known stays known; only the agent's state changes.
+            let state = if live.guest.agent == AgentState::NotRunning { AgentState::NotRunning } else { AgentState::Lost };
+            info = GuestInfo { agent: state, ..live.guest.clone() };
+        }
+        live.guest = info;
+    }
+
+    pub(crate) fn guest_agent(&self) -> AgentState {
+        lock(&self.live).guest.agent
+    }
+
+    pub(crate) fn set_progress(&self, progress: Option<Progress>) {
+        lock(&self.live).progress = progress;
+    }
+
+    /// What is to be reported.
+    pub(crate) fn report(&self) -> VmReport {
+        let (record, live) = (self.record(), lock(&self.live).clone());
+        let active = is_active(live.state);
+        VmReport {
+            id: self.id,
+            observed: Observed {
+                generation: record.order.generation,
+                state: live.state,
+                settled: record.settled,
+                pending: record.pending(live.state),
+                drift: record.drift(live.state, live.domain.as_ref()),
+                guest: live.guest,
+                machine: record.machine,
+                accelerator: record.accelerator.filter(|_| active),
+                started_at: record.started_at.filter(|_| active),
+                acts: record.acts,
+                error: record.error,
+            },
+            progress: live.progress.filter(|_| !record.settled),
+        }
+    }
+}
+
+impl Node {
+    /// A node as its journal and its hypervisor show it: guests that run are adopted, orders that were being worked on
+    /// are gone on with.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn open(host: Arc<dyn Host>, link: Arc<dyn Link>, journal: Arc<dyn Journal>) -> Result<Arc<Node>> {
+        let started_at = host.now();
+        let mut slots = BTreeMap::new();
+        let mut epoch = 0;
+        for (name, document) in journal.load().await? {
+            if name == "epoch" {
+                epoch = serde_json::from_slice(&document).unwrap_or(0);
+                continue;
+            }
+            match serde_json::from_slice::<Record>(&document) {
+                Ok(r) if r.gone_at.is_some_and(|t| started_at.millis_since(t) > GONE_REMEMBERED_MS) => journal.remove(&name).await?,
+                Ok(r) => drop(slots.insert(r.order.id, Arc::new(Slot::new(r)))),
+                // A document that cannot be read is kept for people; the VM itself goes on and the manager orders anew.
+                Err(e) => tracing::error!(document = %name, error = %e, "a document of the journal cannot be read"),
+            }
+        }
+        let node = Arc::new(Node {
+            host,
+            link,
+            journal,
+            slots: Mutex::new(slots),
+            fetches: Fetches::default(),
+            starts: Semaphore::new(STARTS_MAX),
+            changed: Notify::new(),
+            epoch: Mutex::new(epoch),
+            started_at,
+        });
+        for slot in node.slots() {
+            node.close_broken_acts(&slot).await?;
+            if !slot.record().settled {
+                node.set_to_work(&slot);
+            }
+        }
+        Ok(node)
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn host(&self) -> &Arc<dyn Host> {
+        &self.host
+    }
+
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
+        lock(&self.slots).values().cloned().collect()
+    }
+
+    fn slot(&self, vm: VmId) -> Option<Arc<Slot>> {
+        lock(&self.slots).get(&vm).cloned()
+    }
+
+    /// Makes a report soon.
+    pub(crate) fn touch(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Answers a call of a manager. What takes time goes on after the answer and shows in reports.
+    pub async fn call(self: &Arc<Self>, head: CallHead, call: NodeCall) -> NodeAnswer {
+        let answer = match self.check_epoch(head.epoch).await {
+            Err(e) => Err(e),
+            Ok(()) => match call {
+                NodeCall::EnsureVm { order } => self.ensure_vm(*order).await,
+                NodeCall::Act { vm, generation, act } => self.act(head.task, vm, generation, act).await,
+                NodeCall::DropImage { image } => self.host.image_remove(image).await.map(|()| NodeAnswer::Done),
+                NodeCall::DropNetwork { network } => self.host.network_remove(&network).await.map(|()| NodeAnswer::Done),
+            },
+        };
+        self.touch();
+        answer.unwrap_or_else(|error| NodeAnswer::Refused { error })
+    }
+
+    /// An older epoch belongs to a manager that no longer owns this host.
+    async fn check_epoch(&self, epoch: i64) -> Result<()> {
+        let known = *lock(&self.epoch);
+        if epoch < known {
+            return Err(Error::conflict(format!("The call carries epoch {epoch}; this host has seen {known}. It comes from a manager that is out of date.")));
+        }
+        if epoch > known {
+            self.journal.put("epoch", epoch.to_string().as_bytes()).await?;
+            *lock(&self.epoch) = epoch;
+        }
+        Ok(())
+    }
+
+    async fn ensure_vm(self: &Arc<Self>, order: VmOrder) -> Result<NodeAnswer> {
+        let slot = {
+            let mut slots = lock(&self.slots);
+            // A new slot holds generation 0 until the journal has the order: nothing is done before.
+            slots
+                .entry(order.id)
+                .or_insert_with(|| Arc::new(Slot::new(Record { settled: true, ..Record::new(VmOrder { generation: 0, ..order.clone() }) })))
+                .clone()
+        };
+        let known = slot.record().order.generation;
+        if order.generation < known {
+            return Err(Error::conflict(format!("The order has generation {}; this host has seen {known}.", order.generation)));
+        }
+        if order.generation > known {
+            slot.update(self, |r| {
+                if order.generation > r.order.generation {
+                    r.take(order);
+                }
+            })
+            .await?;
+        }
+        self.set_to_work(&slot);
+        Ok(NodeAnswer::Vm { report: Box::new(slot.report()) })
+    }
+
+    /// Sees to it that somebody works on the slot's order.
+    fn set_to_work(self: &Arc<Self>, slot: &Arc<Slot>) {
+        if slot.record().settled || std::mem::replace(&mut *lock(&slot.busy), true) {
+            return;
+        }
+        let (node, slot) = (self.clone(), slot.clone());
+        tokio::spawn(async move {
+            loop {
+                crate::vm::work(&node, &slot).await;
+                *lock(&slot.busy) = false;
+                // An order may have come between the last look and the line above.
+                if slot.record().settled || std::mem::replace(&mut *lock(&slot.busy), true) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Does something once: the journal knows of it before it is done.
+    async fn act(self: &Arc<Self>, task: TaskId, vm: VmId, generation: i64, act: Act) -> Result<NodeAnswer> {
+        let slot = self.slot(vm).ok_or_else(|| Error::not_found("VM on this host", vm))?;
+        let record = slot.record();
+        if generation < record.order.generation {
+            return Err(Error::conflict("The VM was changed meanwhile; decide anew."));
+        }
+        let known = record.acts.iter().any(|a| a.task == task);
+        if !known && lock(&slot.acting).insert(task) {
+            let begun = ActResult { task, error: Some(Error::host(BROKEN_ACT)) };
+            slot.update(self, |r| r.note_act(begun)).await?;
+            let done = match act {
+                Act::Reboot => self.host.reboot(vm).await.map(drop),
+                Act::Reset => self.host.reset(vm).await,
+            };
+            slot.update(self, |r| r.note_act(ActResult { task, error: done.err() })).await?;
+            lock(&slot.acting).remove(&task);
+        }
+        Ok(NodeAnswer::Vm { report: Box::new(slot.report()) })
+    }
+
+    /// Acts that the former agent began and never ended stay as "not known"; nothing is done twice.
+    async fn close_broken_acts(&self, slot: &Slot) -> Result<()> {
+        if slot.record().acts.iter().any(|a| a.error.as_ref().is_some_and(|e| e.message == BROKEN_ACT)) {
+            tracing::warn!(vm = %slot.id, "an act was broken off by the agent's end; it is not known whether it happened");
+        }
+        Ok(())
+    }
+}
+
+const BROKEN_ACT: &str = "The agent ended in the middle of this; it is not known whether the guest was told.";

@@ -1,0 +1,232 @@
+//! The heartbeat: every three seconds, and sooner when something changed, what is true goes to a manager.
+//!
+//! Only what differs from what a manager has acknowledged is sent; after a failure, or when a manager asks, everything.
+
+use futures::StreamExt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use virga_model::VmId;
+use virga_model::host::{HostFacts, REPORT_PERIOD_MS};
+use virga_model::order::{Report, VmReport};
+use virga_model::stats::{Counters, Sample, VmSample};
+use virga_model::vm::{AgentState, VmState};
+
+use crate::host::{Domains, Host};
+use crate::node::Node;
+use crate::record::is_active;
+
+/// Milliseconds in which changes are gathered before a report goes out early.
+const GATHER_MS: u64 = 100;
+/// Milliseconds between two inventories.
+const FACTS_PERIOD_MS: u64 = 30_000;
+/// Milliseconds between two samples of rates.
+const SAMPLE_PERIOD_MS: u64 = 5_000;
+/// Milliseconds between two questions to a guest whose agent answers.
+const GUEST_PERIOD_MS: u64 = 10_000;
+/// Milliseconds between two questions to a guest whose agent does not answer yet.
+const GUEST_EAGER_MS: u64 = 2_000;
+/// Guests that are asked at the same time.
+const GUESTS_AT_ONCE: usize = 4;
+
+/// Reports until the task is dropped.
+pub async fn run(node: Arc<Node>) {
+    let asking = tokio::spawn(ask_guests(node.clone()));
+    let _ends_with_us = AbortOnDrop(asking.abort_handle());
+    let mut reporter = Reporter::new(node.clone());
+    let mut hypervisor = node.host.changes();
+    loop {
+        reporter.tick().await;
+        let period = node.host.sleep_ms(REPORT_PERIOD_MS);
+        tokio::pin!(period);
+        tokio::select! {
+            () = &mut period => {}
+            () = node.changed.notified() => node.host.sleep_ms(GATHER_MS).await,
+            r = hypervisor.changed() => {
+                if r.is_err() {
+                    period.await;
+                }
+            }
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What was last acknowledged, and what rates are made from.
+struct Reporter {
+    node: Arc<Node>,
+    sequence: u64,
+    full: bool,
+    acknowledged: BTreeMap<VmId, VmReport>,
+    facts: Option<HostFacts>,
+    facts_sent: Option<HostFacts>,
+    facts_at: Option<u64>,
+    foreign_sent: Option<Vec<virga_model::host::ForeignVm>>,
+    sampled_at: Option<u64>,
+    host_counters: Option<Counters>,
+    vm_counters: BTreeMap<VmId, Counters>,
+}
+
+impl Reporter {
+    fn new(node: Arc<Node>) -> Reporter {
+        Reporter {
+            node,
+            sequence: 0,
+            full: true,
+            acknowledged: BTreeMap::new(),
+            facts: None,
+            facts_sent: None,
+            facts_at: None,
+            foreign_sent: None,
+            sampled_at: None,
+            host_counters: None,
+            vm_counters: BTreeMap::new(),
+        }
+    }
+
+    async fn tick(&mut self) {
+        let domains = self.look().await;
+        let hypervisor_up = domains.is_some();
+        let foreign = domains.map(|d| d.foreign);
+        self.refresh_facts(hypervisor_up).await;
+        let (host_sample, vm_samples) = self.sample().await;
+        let current: BTreeMap<VmId, VmReport> = self.node.slots().iter().map(|s| (s.id, s.report())).collect();
+        let vms = if self.full { current.values().cloned().collect() } else { changed(&self.acknowledged, &current) };
+        self.sequence += 1;
+        let report = Report {
+            sequence: self.sequence,
+            agent_started_at: self.node.started_at,
+            now: self.node.host.now(),
+            full: self.full,
+            hypervisor_up,
+            vms,
+            facts: self.facts.clone().filter(|_| self.full || self.facts != self.facts_sent).map(Box::new),
+            foreign_vms: foreign.clone().filter(|_| self.full || foreign != self.foreign_sent),
+            host_sample,
+            vm_samples,
+        };
+        match self.node.link.report(&report).await {
+            Ok(ack) => {
+                self.full = ack.resync;
+                self.acknowledged = current;
+                self.facts_sent.clone_from(&self.facts);
+                self.foreign_sent = foreign;
+            }
+            Err(e) => {
+                // Which part arrived is not known.
+                self.full = true;
+                tracing::warn!(error = %e, "no manager took the report");
+            }
+        }
+    }
+
+    /// Looks at the hypervisor and notes every VM's state; none: it does not answer.
+    async fn look(&self) -> Option<Domains> {
+        match self.node.host.domains().await {
+            Ok(domains) => {
+                for slot in self.node.slots() {
+                    slot.observe(domains.ours.iter().find(|d| d.id == slot.id));
+                    forget_ended_run(&self.node, &slot).await;
+                }
+                Some(domains)
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "the hypervisor does not answer");
+                self.node.slots().iter().for_each(|s| s.unknown());
+                None
+            }
+        }
+    }
+
+    async fn refresh_facts(&mut self, hypervisor_up: bool) {
+        let now = self.node.host.monotonic_ms();
+        let changed = self.facts_at.is_none_or(|t| now.saturating_sub(t) >= FACTS_PERIOD_MS);
+        if !(hypervisor_up && changed) {
+            return;
+        }
+        match self.node.host.facts().await {
+            Ok(mut facts) => {
+                facts.images = self.node.host.images().await.unwrap_or_default();
+                // Free space moves all the time; a report of it every 30 s is enough, in steps of 64 MiB.
+                facts.store_free_bytes &= !((64 << 20) - 1);
+                self.facts = Some(facts);
+                self.facts_at = Some(now);
+            }
+            Err(e) => tracing::warn!(error = %e, "the inventory cannot be taken"),
+        }
+    }
+
+    async fn sample(&mut self) -> (Option<Sample>, Vec<VmSample>) {
+        let (now, at) = (self.node.host.monotonic_ms(), self.node.host.now());
+        let elapsed = self.sampled_at.map(|t| now.saturating_sub(t));
+        if elapsed.is_some_and(|ms| ms < SAMPLE_PERIOD_MS) {
+            return (None, Vec::new());
+        }
+        self.sampled_at = Some(now);
+        let host_now = self.node.host.host_counters().await.ok();
+        let vms_now: BTreeMap<VmId, Counters> = self.node.host.counters().await.unwrap_or_default().into_iter().collect();
+        let ms = elapsed.unwrap_or(0);
+        let host_sample = match (&self.host_counters, &host_now) {
+            (Some(a), Some(b)) if ms > 0 => Some(Sample::between(a, b, ms, at)),
+            _ => None,
+        };
+        let sample_of = |vm: &VmId, after: &Counters| Some(VmSample { vm: *vm, sample: Sample::between(self.vm_counters.get(vm)?, after, ms, at) });
+        let vm_samples = vms_now.iter().filter_map(|(vm, after)| sample_of(vm, after)).collect();
+        self.host_counters = host_now;
+        self.vm_counters = vms_now;
+        (host_sample, vm_samples)
+    }
+}
+
+/// VMs whose report differs from the acknowledged one.
+fn changed(acknowledged: &BTreeMap<VmId, VmReport>, current: &BTreeMap<VmId, VmReport>) -> Vec<VmReport> {
+    current.iter().filter(|(id, r)| acknowledged.get(id) != Some(r)).map(|(_, r)| r.clone()).collect()
+}
+
+/// A guest that has ended has no running specification any more; one that was started by somebody else runs what is defined.
+async fn forget_ended_run(node: &Node, slot: &crate::node::Slot) {
+    let (record, state) = (slot.record(), slot.state());
+    let ended = state == VmState::Stopped && record.running_spec.is_some();
+    let begun = is_active(state) && record.running_spec.is_none() && record.settled && record.defined.is_some();
+    if ended || begun {
+        let running = if begun { record.defined.map(|(s, _)| s) } else { None };
+        if let Err(e) = slot.update(node, |r| r.running_spec = running).await {
+            tracing::error!(vm = %slot.id, error = %e, "the journal cannot be written");
+        }
+    }
+}
+
+/// Asks the running guests what they say about themselves, each in its own rhythm.
+async fn ask_guests(node: Arc<Node>) {
+    let mut asked: BTreeMap<VmId, u64> = BTreeMap::new();
+    loop {
+        let now = node.host.monotonic_ms();
+        let due: Vec<_> = node
+            .slots()
+            .into_iter()
+            .filter(|s| s.state() == VmState::Running)
+            .filter(|s| {
+                let period = if s.guest_agent() == AgentState::Connected { GUEST_PERIOD_MS } else { GUEST_EAGER_MS };
+                asked.get(&s.id).is_none_or(|t| now.saturating_sub(*t) >= period)
+            })
+            .collect();
+        asked.retain(|_, t| now.saturating_sub(*t) < 10 * GUEST_PERIOD_MS);
+        asked.extend(due.iter().map(|s| (s.id, now)));
+        let host: &dyn Host = &*node.host;
+        futures::stream::iter(due)
+            .for_each_concurrent(GUESTS_AT_ONCE, |slot| async move {
+                // The next regular report, three seconds at most later, carries what the guest says.
+                if let Ok(info) = host.guest_info(slot.id).await {
+                    slot.guest_says(info);
+                }
+            })
+            .await;
+        node.host.sleep_ms(GUEST_EAGER_MS / 2).await;
+    }
+}

@@ -1,0 +1,344 @@
+//! Brings one VM to what its order says. Every step is idempotent and looks at what is there first, so the whole can be
+//! broken off anywhere and begun again: after a crash of the agent, or when a newer order comes.
+
+use virga_model::change::{When, diff};
+use virga_model::order::{Progress, VmOrder};
+use virga_model::vm::{Desired, StopMode, VmState};
+use virga_model::{Error, ErrorCode};
+
+use crate::host::{Domain, Host, Result};
+use crate::node::{Node, Slot};
+use crate::record::is_active;
+
+/// Milliseconds between two looks while a guest comes down.
+const SHUTDOWN_LOOK_MS: u64 = 500;
+/// Milliseconds after which a guest is asked to shut down again.
+const SHUTDOWN_ASK_AGAIN_MS: u64 = 30_000;
+/// Milliseconds before a step that failed for want of libvirt is tried again.
+const RETRY_MS: u64 = 2_000;
+
+/// How an attempt ended.
+enum End {
+    /// It is as ordered.
+    Settled,
+    /// A newer order is there.
+    Superseded,
+}
+
+/// Works on a VM until its newest order is settled. Only one of these runs for a VM at a time.
+pub(crate) async fn work(node: &Node, slot: &Slot) {
+    loop {
+        let generation = slot.record().order.generation;
+        let attempt = Attempt { node, host: &*node.host, slot, generation };
+        match attempt.run().await {
+            Ok(End::Superseded) => {}
+            Ok(End::Settled) => {
+                attempt.settle(None).await;
+            }
+            // Nothing is known while libvirt (or the manager, for an image) is away: try until it is back.
+            Err(e) if e.code == ErrorCode::Unavailable => {
+                tracing::warn!(vm = %slot.id, error = %e, "waiting to try again");
+                slot.set_progress(Some(Progress { step: format!("waiting to try again: {}", e.message), ..Default::default() }));
+                node.touch();
+                node.host.sleep_ms(RETRY_MS).await;
+            }
+            Err(e) => {
+                tracing::warn!(vm = %slot.id, generation, error = %e, "order failed");
+                attempt.settle(Some(e)).await;
+            }
+        }
+        let r = slot.record();
+        if r.order.generation == generation && r.settled {
+            return;
+        }
+    }
+}
+
+struct Attempt<'a> {
+    node: &'a Node,
+    host: &'a dyn Host,
+    slot: &'a Slot,
+    generation: i64,
+}
+
+/// Breaks off when a newer order is there.
+macro_rules! unless_superseded {
+    ($self:ident) => {
+        if $self.slot.record().order.generation != $self.generation {
+            return Ok(End::Superseded);
+        }
+    };
+}
+
+impl Attempt<'_> {
+    async fn run(&self) -> Result<End> {
+        let order = self.slot.record().pinned_order();
+        if order.desired == Desired::Absent {
+            return self.remove(&order).await;
+        }
+        self.files(&order).await?;
+        unless_superseded!(self);
+        let domain = self.look().await?;
+        if domain.as_ref().is_some_and(|d| is_active(d.state)) {
+            self.change_running(&order).await?;
+        } else if domain.is_some() || self.slot.record().defined.is_some() {
+            self.grow_offline(&order).await?;
+        }
+        unless_superseded!(self);
+        self.define(domain.as_ref()).await?;
+        unless_superseded!(self);
+        if let End::Superseded = self.power(&order).await? {
+            return Ok(End::Superseded);
+        }
+        self.remove_detached(&order).await?;
+        Ok(End::Settled)
+    }
+
+    fn step(&self, text: &str) {
+        self.slot.set_progress(Some(Progress { step: text.into(), ..Default::default() }));
+        self.node.touch();
+    }
+
+    /// The domain as it is now; its state is noted for reports.
+    async fn look(&self) -> Result<Option<Domain>> {
+        let domain = self.host.domains().await?.ours.into_iter().find(|d| d.id == self.slot.id);
+        self.slot.observe(domain.as_ref());
+        Ok(domain)
+    }
+
+    /// Images and disks.
+    async fn files(&self, order: &VmOrder) -> Result<()> {
+        let there = self.host.disks().await?;
+        let missing = |id| !there.iter().any(|d| d.id == id && d.vm == order.id);
+        let cd_images = order.spec.cdroms.iter().filter_map(|c| c.image);
+        let disk_images = order.spec.disks.iter().filter(|d| missing(d.id)).filter_map(|d| d.image);
+        for id in disk_images.chain(cd_images) {
+            let image = order.images.iter().find(|i| i.id == id).ok_or_else(|| Error::internal("An order names an image that it does not describe."))?;
+            let progress = |p| {
+                self.slot.set_progress(Some(p));
+                self.node.touch();
+            };
+            self.node.fetches.ensure(self.host, &*self.node.link, image, &progress).await?;
+        }
+        for disk in order.spec.disks.iter().filter(|d| missing(d.id)) {
+            self.step("making disks");
+            let image = order.images.iter().find(|i| Some(i.id) == disk.image);
+            self.host.disk_ensure(order.id, disk, image).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings to the running guest what it can take now.
+    async fn change_running(&self, order: &VmOrder) -> Result<()> {
+        let record = self.slot.record();
+        let Some(running) = record.running_spec.or(record.defined.map(|(s, _)| s)) else { return Ok(()) };
+        let changes = diff(&running, &order.spec);
+        let mut now_running = running.clone();
+        for change in changes.iter().filter(|c| c.when(&running) == When::Live) {
+            self.step(&change.text());
+            if matches!(change, virga_model::change::Change::AttachNic(_) | virga_model::change::Change::UpdateNic { .. }) {
+                self.networks(order).await?;
+            }
+            self.host.change_live(order, change).await?;
+            apply(&mut now_running, change);
+            self.slot.update(self.node, |r| r.running_spec = Some(now_running.clone())).await?;
+        }
+        Ok(())
+    }
+
+    async fn grow_offline(&self, order: &VmOrder) -> Result<()> {
+        let there = self.host.disks().await?;
+        for disk in &order.spec.disks {
+            if there.iter().any(|d| d.id == disk.id && d.vm == order.id && d.size_bytes < disk.size_bytes) {
+                self.step("growing a disk");
+                self.host.disk_grow(order.id, disk).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn define(&self, domain: Option<&Domain>) -> Result<()> {
+        if !self.slot.record().needs_define(domain) {
+            return Ok(());
+        }
+        self.step("writing the definition");
+        let order = self.slot.record().pinned_order();
+        let digest = self.host.define(&order).await?;
+        self.slot
+            .update(self.node, |r| {
+                r.defined = Some((order.spec.clone(), order.name.clone()));
+                r.definition_digest = Some(digest);
+            })
+            .await
+    }
+
+    async fn networks(&self, order: &VmOrder) -> Result<()> {
+        for n in &order.networks {
+            self.host.network_ensure(n).await?;
+        }
+        Ok(())
+    }
+
+    /// The power state. Loops, because a guest comes down in its own time.
+    async fn power(&self, order: &VmOrder) -> Result<End> {
+        use Desired as D;
+        use VmState as S;
+        let mut asked_at: Option<u64> = None;
+        loop {
+            unless_superseded!(self);
+            let state = self.look().await?.map_or(S::Absent, |d| d.state);
+            match (order.desired, state) {
+                (wanted, is) if wanted.is_met_by(is) => return Ok(End::Settled),
+                (_, S::Unknown) => return Err(Error::unavailable("The state of the guest cannot be found out.")),
+                (_, S::Absent) => return Err(Error::host("The definition is gone; somebody removes it as Virga writes it.")),
+                (D::Running | D::Paused, S::Stopped | S::Hibernated) => self.start(order, state).await?,
+                (D::Running, S::Paused | S::Crashed) => self.host.resume(order.id).await?,
+                (D::Paused, _) => self.host.pause(order.id).await?,
+                (D::Hibernated, S::Stopped) => return Err(Error::conflict("The guest is off, so there is no memory to save.")),
+                (D::Hibernated, _) => {
+                    self.step("saving the guest's memory");
+                    self.host.hibernate(order.id).await?;
+                }
+                (D::Stopped, S::Hibernated) => self.host.discard_saved(order.id).await?,
+                (D::Stopped, S::Running) if order.stop_mode == StopMode::Graceful => self.ask_down(order, &mut asked_at).await?,
+                // A guest that is held cannot hear: let it go on, then ask.
+                (D::Stopped, S::Paused) if order.stop_mode == StopMode::Graceful => self.host.resume(order.id).await?,
+                (D::Stopped, _) => {
+                    self.step("cutting the power");
+                    self.host.force_off(order.id).await?;
+                }
+                (D::Absent, _) | (D::Running, S::Running) => return Ok(End::Settled),
+            }
+        }
+    }
+
+    async fn start(&self, order: &VmOrder, state: VmState) -> Result<()> {
+        self.step("making networks");
+        self.networks(order).await?;
+        let waking = state == VmState::Hibernated;
+        self.step(if waking { "waking the guest" } else { "starting the guest" });
+        let _turn = self.node.starts.acquire().await;
+        let started = self.host.start(order.id).await?;
+        let now = self.host.now();
+        self.slot
+            .update(self.node, |r| {
+                if !waking || r.running_spec.is_none() {
+                    r.running_spec = r.defined.as_ref().map(|(s, _)| s.clone());
+                }
+                // The definition carries the pinned type already: this is no reason to write it again.
+                if let Some((spec, _)) = &mut r.defined {
+                    spec.machine.clone_from(&started.machine);
+                }
+                r.machine = Some(started.machine);
+                r.accelerator = Some(started.accelerator);
+                r.started_at = Some(now);
+            })
+            .await
+    }
+
+    async fn ask_down(&self, order: &VmOrder, asked_at: &mut Option<u64>) -> Result<()> {
+        let now = self.host.monotonic_ms();
+        if asked_at.is_none_or(|t| now.saturating_sub(t) > SHUTDOWN_ASK_AGAIN_MS) {
+            let how = self.host.shutdown(order.id).await?;
+            *asked_at = Some(now);
+            self.step(match how {
+                crate::host::Asked::ByAgent => "the guest agent was asked to shut down",
+                crate::host::Asked::ByAcpi => "the guest was asked to shut down by ACPI",
+            });
+        }
+        self.host.sleep_ms(SHUTDOWN_LOOK_MS).await;
+        Ok(())
+    }
+
+    /// Removes files of disks that are neither in the specification, nor kept for a way back, nor in the running guest.
+    async fn remove_detached(&self, order: &VmOrder) -> Result<()> {
+        let running = self.slot.record().running_spec.filter(|_| is_active(self.slot.state()));
+        for d in self.host.disks().await?.into_iter().filter(|d| d.vm == order.id) {
+            let wanted = order.spec.disks.iter().any(|s| s.id == d.id) || order.keep_disks.contains(&d.id);
+            let in_use = running.as_ref().is_some_and(|r| r.disks.iter().any(|s| s.id == d.id));
+            if !wanted && !in_use {
+                self.step("removing a detached disk");
+                self.host.disk_remove(order.id, d.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the VM with everything of it.
+    async fn remove(&self, order: &VmOrder) -> Result<End> {
+        let mut asked_at = None;
+        while let Some(d) = self.look().await?.filter(|d| is_active(d.state)) {
+            unless_superseded!(self);
+            if order.stop_mode == StopMode::Graceful && d.state == VmState::Running {
+                self.ask_down(order, &mut asked_at).await?;
+            } else {
+                self.step("cutting the power");
+                self.host.force_off(order.id).await?;
+            }
+        }
+        unless_superseded!(self);
+        self.step("removing the VM");
+        self.host.undefine(order.id).await?;
+        self.host.vm_files_remove(order.id).await?;
+        self.look().await?;
+        let now = self.host.now();
+        self.slot
+            .update(self.node, |r| {
+                r.gone_at = Some(now);
+                r.defined = None;
+                r.definition_digest = None;
+                r.running_spec = None;
+            })
+            .await?;
+        Ok(End::Settled)
+    }
+
+    async fn settle(&self, error: Option<Error>) {
+        self.slot.set_progress(None);
+        let done = self
+            .slot
+            .update(self.node, |r| {
+                if r.order.generation == self.generation {
+                    r.settled = true;
+                    r.error = error;
+                }
+            })
+            .await;
+        if let Err(e) = done {
+            // Without a journal nothing may be said to be done; the order is worked on again.
+            tracing::error!(vm = %self.slot.id, error = %e, "the journal cannot be written");
+            self.host.sleep_ms(RETRY_MS).await;
+        }
+        self.node.touch();
+    }
+}
+
+/// Notes a change that was brought to the running guest.
+fn apply(spec: &mut virga_model::vm::VmSpec, change: &virga_model::change::Change) {
+    use virga_model::change::Change as C;
+    match change {
+        C::Vcpus { to, .. } => spec.cpu.count = *to,
+        C::Memory { to, .. } => spec.memory.bytes = *to,
+        C::AttachDisk(d) => spec.disks.push(d.clone()),
+        C::DetachDisk(d) => spec.disks.retain(|x| x.id != d.id),
+        C::GrowDisk { disk } => {
+            for d in spec.disks.iter_mut().filter(|d| d.id == disk.id) {
+                d.size_bytes = disk.size_bytes;
+            }
+        }
+        C::AttachNic(n) => spec.nics.push(n.clone()),
+        C::DetachNic(n) => spec.nics.retain(|x| x.id != n.id),
+        C::UpdateNic { nic } => {
+            for n in spec.nics.iter_mut().filter(|n| n.id == nic.id) {
+                *n = nic.clone();
+            }
+        }
+        C::ChangeMedia(cd) => {
+            for c in spec.cdroms.iter_mut().filter(|c| c.id == cd.id) {
+                *c = cd.clone();
+            }
+        }
+        // These wait for a restart and are never brought to a running guest.
+        C::RemodelDisk { .. } | C::RemodelNic { .. } | C::Drives | C::AtStart(_) => {}
+    }
+}

@@ -1,0 +1,213 @@
+//! gRPC of the node side: the server that managers call, and the client that reports. Mutual TLS in both directions.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status, Streaming};
+use virga_api::node::agent_server::{Agent, AgentServer};
+use virga_api::node::manager_client::ManagerClient;
+use virga_api::node::{
+    BytesReply, CallReply, CallRequest, ConsoleData, Document, FetchRequest, MESSAGE_BYTES_MAX, VmRequest, decode, encode, from_status, to_status,
+};
+use virga_model::order::{ImageRef, JoinAnswer, JoinRequest, MANAGER_TLS_NAME, Report, ReportAck};
+use virga_model::user::ConsoleKind;
+use virga_model::{Error, VmId};
+
+use crate::host::Result;
+use crate::identity::Identity;
+use crate::link::Link;
+use crate::node::Node;
+
+/// Longest that a report may take (HA-09).
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of one console message.
+const CONSOLE_CHUNK: usize = 32 << 10;
+/// Console messages that wait for a slow reader; then the guest's side waits.
+const CONSOLE_QUEUE: usize = 16;
+
+/// A connection to a manager that trusts only `ca_pem`; with an identity it also proves who we are.
+fn endpoint(manager: &str, ca_pem: &str, identity: Option<&Identity>) -> Result<Endpoint> {
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca_pem)).domain_name(MANAGER_TLS_NAME);
+    if let Some(i) = identity {
+        tls = tls.identity(TlsIdentity::from_pem(&i.certificate_pem, &i.key_pem));
+    }
+    let bad = |e: tonic::transport::Error| Error::invalid("manager", format!("\"{manager}\" cannot be used as a manager's address: {e:?}"));
+    Ok(Endpoint::from_shared(format!("https://{manager}"))
+        .map_err(bad)?
+        .tls_config(tls)
+        .map_err(bad)?
+        .connect_timeout(Duration::from_secs(10))
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(5)))
+}
+
+fn client(channel: Channel) -> ManagerClient<Channel> {
+    ManagerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Joins: buys a certificate with a join token.
+///
+/// # Errors
+/// Unavailable, or what the manager says (a token that was used, is too old, or never was).
+pub async fn join(manager: &str, ca_pem: &str, request: &JoinRequest) -> Result<JoinAnswer> {
+    let channel =
+        endpoint(manager, ca_pem, None)?.connect().await.map_err(|e| Error::unavailable(format!("Manager {manager} cannot be reached: {}.", chain(&e))))?;
+    let reply = client(channel).join(Document { json: encode(request)? }).await.map_err(|s| from_status(&s))?;
+    decode(&reply.into_inner().json)
+}
+
+/// An error and its sources in one line.
+fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut source = e.source();
+    while let Some(s) = source {
+        text = format!("{text}: {s}");
+        source = s.source();
+    }
+    text
+}
+
+/// The link to managers over gRPC. The connection is made lazily and mended by itself.
+pub struct GrpcLink {
+    client: RwLock<ManagerClient<Channel>>,
+}
+
+impl GrpcLink {
+    /// A link with this identity.
+    ///
+    /// # Errors
+    /// The manager's address cannot be used.
+    pub fn new(identity: &Identity) -> Result<GrpcLink> {
+        let channel = endpoint(&identity.manager, &identity.ca_pem, Some(identity))?.connect_lazy();
+        Ok(GrpcLink { client: RwLock::new(client(channel)) })
+    }
+
+    fn client(&self) -> ManagerClient<Channel> {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Link for GrpcLink {
+    async fn report(&self, report: &Report) -> Result<ReportAck> {
+        let mut request = Request::new(Document { json: encode(report)? });
+        request.set_timeout(REPORT_TIMEOUT);
+        let mut client = self.client();
+        let reply = tokio::time::timeout(REPORT_TIMEOUT, client.report(request))
+            .await
+            .map_err(|_| Error::unavailable("The manager did not answer in time."))?
+            .map_err(|s| from_status(&s))?;
+        decode(&reply.into_inner().json)
+    }
+
+    async fn fetch_image(&self, image: &ImageRef, offset: u64) -> Result<BoxStream<'static, Result<Vec<u8>>>> {
+        let request = FetchRequest { image: image.id.to_string(), offset };
+        let stream = self.client().fetch_image(request).await.map_err(|s| from_status(&s))?.into_inner();
+        Ok(stream.map(|r| r.map(|b| b.data).map_err(|s| from_status(&s))).boxed())
+    }
+}
+
+/// Serves managers on `listener` until `stop` is true.
+///
+/// # Errors
+/// The certificate cannot be used, or the listener fails.
+pub async fn serve(node: Arc<Node>, identity: &Identity, listener: tokio::net::TcpListener, mut stop: tokio::sync::watch::Receiver<bool>) -> Result<()> {
+    let tls = ServerTlsConfig::new()
+        .identity(TlsIdentity::from_pem(&identity.certificate_pem, &identity.key_pem))
+        .client_ca_root(Certificate::from_pem(&identity.ca_pem));
+    let service = AgentServer::new(Service { node }).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let failed = |e: tonic::transport::Error| Error::internal(format!("The agent's listener failed: {}.", chain(&e)));
+    Server::builder()
+        .tls_config(tls)
+        .map_err(failed)?
+        .add_service(tonic::service::interceptor::InterceptedService::new(service, only_managers))
+        .serve_with_incoming_shutdown(tokio_stream::wrappers::TcpListenerStream::new(listener), async move {
+            let _ = stop.wait_for(|s| *s).await;
+        })
+        .await
+        .map_err(failed)
+}
+
+/// The authority signs hosts and managers: only a manager's certificate may give orders.
+fn only_managers(request: Request<()>) -> std::result::Result<Request<()>, Status> {
+    let certificates = request.peer_certs().ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+    let leaf = certificates.first().ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+    let names = dns_names(leaf).ok_or_else(|| Status::unauthenticated("the client certificate cannot be read"))?;
+    if names.iter().any(|n| n == MANAGER_TLS_NAME) { Ok(request) } else { Err(Status::permission_denied("only managers may call an agent")) }
+}
+
+/// DNS names of a certificate that TLS has verified already.
+fn dns_names(der: &[u8]) -> Option<Vec<String>> {
+    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let san = certificate.subject_alternative_name().ok()??;
+    let dns = |n: &GeneralName<'_>| if let GeneralName::DNSName(d) = n { Some((*d).to_string()) } else { None };
+    Some(san.value.general_names.iter().filter_map(dns).collect())
+}
+
+struct Service {
+    node: Arc<Node>,
+}
+
+type Reply<T> = std::result::Result<Response<T>, Status>;
+
+fn vm_id(text: &str) -> std::result::Result<VmId, Status> {
+    text.parse().map_err(|_| to_status(&Error::malformed("The VM's id is not a UUID.")))
+}
+
+#[async_trait]
+impl Agent for Service {
+    async fn call(&self, request: Request<CallRequest>) -> Reply<CallReply> {
+        let r = request.into_inner();
+        let (head, call) = (decode(&r.head_json).map_err(|e| to_status(&e))?, decode(&r.call_json).map_err(|e| to_status(&e))?);
+        // A manager that stops waiting must not break off what was begun.
+        let node = self.node.clone();
+        let answer = tokio::spawn(async move { node.call(head, call).await }).await.map_err(|e| Status::internal(e.to_string()))?;
+        Ok(Response::new(CallReply { json: encode(&answer).map_err(|e| to_status(&e))? }))
+    }
+
+    async fn screenshot(&self, request: Request<VmRequest>) -> Reply<BytesReply> {
+        let vm = vm_id(&request.into_inner().vm)?;
+        let data = self.node.host().screenshot(vm).await.map_err(|e| to_status(&e))?;
+        Ok(Response::new(BytesReply { data }))
+    }
+
+    type ConsoleStream = BoxStream<'static, std::result::Result<ConsoleData, Status>>;
+
+    async fn console(&self, request: Request<Streaming<ConsoleData>>) -> Reply<Self::ConsoleStream> {
+        let mut incoming = request.into_inner();
+        let first = incoming.message().await?.ok_or_else(|| to_status(&Error::malformed("The first console message is missing.")))?;
+        let kind = match first.kind.as_str() {
+            "vnc" => ConsoleKind::Vnc,
+            "serial" => ConsoleKind::Serial,
+            _ => return Err(to_status(&Error::malformed("The console's kind is vnc or serial."))),
+        };
+        let console = self.node.host().console(vm_id(&first.vm)?, kind).await.map_err(|e| to_status(&e))?;
+        let (mut from_guest, mut to_guest) = tokio::io::split(console);
+        tokio::spawn(async move {
+            while let Ok(Some(m)) = incoming.message().await {
+                if to_guest.write_all(&m.data).await.is_err() || to_guest.flush().await.is_err() {
+                    break;
+                }
+            }
+            let _ = to_guest.shutdown().await;
+        });
+        let (sender, receiver) = tokio::sync::mpsc::channel(CONSOLE_QUEUE);
+        tokio::spawn(async move {
+            let mut buffer = vec![0; CONSOLE_CHUNK];
+            // Ends when the guest's side closes, or nobody listens any more.
+            while let Ok(n @ 1..) = from_guest.read(&mut buffer).await {
+                let data = ConsoleData { data: buffer[..n].to_vec(), ..Default::default() };
+                if sender.send(Ok(data)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let out = tokio_stream::wrappers::ReceiverStream::new(receiver).boxed();
+        Ok(Response::new(out))
+    }
+}

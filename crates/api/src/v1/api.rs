@@ -1,0 +1,630 @@
+//! The trait that declares every operation of the public API. Document, server and clients all come from it.
+
+use super::*;
+use dropshot::{
+    Body, Header, HttpResponseAccepted, HttpResponseCreated, HttpResponseDeleted, HttpResponseHeaders, HttpResponseOk, HttpResponseUpdatedNoContent, Path,
+    Query, RequestContext, StreamingBody, TypedBody, WebsocketUpgrade,
+};
+use http::Response;
+
+/// Largest upload in bytes: 16 TiB.
+pub const UPLOAD_BYTES_MAX: usize = 16 << 40;
+
+/// The public API. Each operation's name is also its name in the authorization table and in audit records.
+#[dropshot::api_description]
+pub trait VirgaApi {
+    /// What the server's handlers share.
+    type Context;
+
+    /// Answers when the manager serves; needs no sign-in.
+    #[endpoint {
+        method = GET,
+        path = "/v1/ping",
+        tags = ["system"],
+    }]
+    async fn ping(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<Ping>, Problem>;
+
+    /// Version, abilities and figures of the installation.
+    #[endpoint {
+        method = GET,
+        path = "/v1/system",
+        tags = ["system"],
+    }]
+    async fn system_view(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<System>, Problem>;
+
+    /// This document.
+    #[endpoint {
+        method = GET,
+        path = "/v1/openapi.json",
+        tags = ["system"],
+    }]
+    async fn openapi(rqctx: RequestContext<Self::Context>) -> Result<Response<Body>, Problem>;
+
+    /// The API page: every operation, offline.
+    #[endpoint {
+        method = GET,
+        path = "/docs",
+        tags = ["system"],
+    }]
+    async fn docs(rqctx: RequestContext<Self::Context>) -> Result<Response<Body>, Problem>;
+
+    /// Figures in the Prometheus text format.
+    #[endpoint {
+        method = GET,
+        path = "/metrics",
+        tags = ["system"],
+    }]
+    async fn metrics(rqctx: RequestContext<Self::Context>) -> Result<Response<Body>, Problem>;
+
+    /// Signs in.
+    #[endpoint {
+        method = POST,
+        path = "/v1/session",
+        tags = ["session"],
+    }]
+    async fn session_create(
+        rqctx: RequestContext<Self::Context>,
+        body: TypedBody<SignIn>,
+    ) -> Result<HttpResponseHeaders<HttpResponseCreated<SignedIn>, SignedInHeaders>, Problem>;
+
+    /// Who is signed in, and what they may do.
+    #[endpoint {
+        method = GET,
+        path = "/v1/session",
+        tags = ["session"],
+    }]
+    async fn session_view(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<WhoAmI>, Problem>;
+
+    /// Signs out.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/session",
+        tags = ["session"],
+    }]
+    async fn session_delete(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseDeleted, Problem>;
+
+    /// Changes one's own password.
+    #[endpoint {
+        method = PUT,
+        path = "/v1/session/password",
+        tags = ["session"],
+    }]
+    async fn password_change(rqctx: RequestContext<Self::Context>, body: TypedBody<PasswordChange>) -> Result<HttpResponseUpdatedNoContent, Problem>;
+
+    /// Accounts.
+    #[endpoint {
+        method = GET,
+        path = "/v1/users",
+        tags = ["user"],
+    }]
+    async fn user_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<User>>, Problem>;
+
+    /// Makes an account.
+    #[endpoint {
+        method = POST,
+        path = "/v1/users",
+        tags = ["user"],
+    }]
+    async fn user_create(
+        rqctx: RequestContext<Self::Context>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<UserCreate>,
+    ) -> Result<HttpResponseCreated<User>, Problem>;
+
+    /// One account.
+    #[endpoint {
+        method = GET,
+        path = "/v1/users/{user}",
+        tags = ["user"],
+    }]
+    async fn user_view(rqctx: RequestContext<Self::Context>, path: Path<UserPath>) -> Result<HttpResponseHeaders<HttpResponseOk<User>, EtagHeaders>, Problem>;
+
+    /// Changes an account: forbid sign-in, set a new password.
+    #[endpoint {
+        method = PATCH,
+        path = "/v1/users/{user}",
+        tags = ["user"],
+    }]
+    async fn user_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<UserPath>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<UserUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<User>, EtagHeaders>, Problem>;
+
+    /// Removes an account.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/users/{user}",
+        tags = ["user"],
+    }]
+    async fn user_delete(rqctx: RequestContext<Self::Context>, path: Path<UserPath>, headers: Header<ChangeHeaders>) -> Result<HttpResponseDeleted, Problem>;
+
+    /// The roles and what they allow.
+    #[endpoint {
+        method = GET,
+        path = "/v1/roles",
+        tags = ["user"],
+    }]
+    async fn role_list(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<Vec<RoleInfo>>, Problem>;
+
+    /// Roles granted to users over scopes.
+    #[endpoint {
+        method = GET,
+        path = "/v1/role-bindings",
+        tags = ["user"],
+    }]
+    async fn role_binding_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<RoleBinding>>, Problem>;
+
+    /// Grants a role.
+    #[endpoint {
+        method = POST,
+        path = "/v1/role-bindings",
+        tags = ["user"],
+    }]
+    async fn role_binding_create(
+        rqctx: RequestContext<Self::Context>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<RoleBindingCreate>,
+    ) -> Result<HttpResponseCreated<RoleBinding>, Problem>;
+
+    /// Takes a role back.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/role-bindings/{binding}",
+        tags = ["user"],
+    }]
+    async fn role_binding_delete(rqctx: RequestContext<Self::Context>, path: Path<RoleBindingPath>) -> Result<HttpResponseDeleted, Problem>;
+
+    /// One's own API tokens (everybody's for account managers).
+    #[endpoint {
+        method = GET,
+        path = "/v1/tokens",
+        tags = ["token"],
+    }]
+    async fn token_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<ApiToken>>, Problem>;
+
+    /// Makes an API token for oneself. The secret is shown once.
+    #[endpoint {
+        method = POST,
+        path = "/v1/tokens",
+        tags = ["token"],
+    }]
+    async fn token_create(
+        rqctx: RequestContext<Self::Context>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<ApiTokenCreate>,
+    ) -> Result<HttpResponseCreated<ApiTokenCreated>, Problem>;
+
+    /// Revokes an API token at once.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/tokens/{token}",
+        tags = ["token"],
+    }]
+    async fn token_delete(rqctx: RequestContext<Self::Context>, path: Path<TokenPath>) -> Result<HttpResponseDeleted, Problem>;
+
+    /// Hosts.
+    #[endpoint {
+        method = GET,
+        path = "/v1/hosts",
+        tags = ["host"],
+    }]
+    async fn host_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Host>>, Problem>;
+
+    /// Makes a one-time permission for a new host to join.
+    #[endpoint {
+        method = POST,
+        path = "/v1/host-join-tokens",
+        tags = ["host"],
+    }]
+    async fn host_join_token_create(
+        rqctx: RequestContext<Self::Context>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<JoinTokenCreate>,
+    ) -> Result<HttpResponseCreated<JoinToken>, Problem>;
+
+    /// One host.
+    #[endpoint {
+        method = GET,
+        path = "/v1/hosts/{host}",
+        tags = ["host"],
+    }]
+    async fn host_view(rqctx: RequestContext<Self::Context>, path: Path<HostPath>) -> Result<HttpResponseHeaders<HttpResponseOk<Host>, EtagHeaders>, Problem>;
+
+    /// Renames a host, or keeps it free of new VMs.
+    #[endpoint {
+        method = PATCH,
+        path = "/v1/hosts/{host}",
+        tags = ["host"],
+    }]
+    async fn host_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<HostPath>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<HostUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Host>, EtagHeaders>, Problem>;
+
+    /// Removes a host that has no VMs; its certificate is worth nothing afterwards.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/hosts/{host}",
+        tags = ["host"],
+    }]
+    async fn host_delete(rqctx: RequestContext<Self::Context>, path: Path<HostPath>, headers: Header<ChangeHeaders>) -> Result<HttpResponseDeleted, Problem>;
+
+    /// Rates of a host over the last minutes.
+    #[endpoint {
+        method = GET,
+        path = "/v1/hosts/{host}/stats",
+        tags = ["host"],
+    }]
+    async fn host_stats(rqctx: RequestContext<Self::Context>, path: Path<HostPath>) -> Result<HttpResponseOk<Stats>, Problem>;
+
+    /// Images and ISOs of the library.
+    #[endpoint {
+        method = GET,
+        path = "/v1/images",
+        tags = ["image"],
+    }]
+    async fn image_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Image>>, Problem>;
+
+    /// Makes an image without content; upload it next.
+    #[endpoint {
+        method = POST,
+        path = "/v1/images",
+        tags = ["image"],
+    }]
+    async fn image_create(
+        rqctx: RequestContext<Self::Context>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<ImageCreate>,
+    ) -> Result<HttpResponseCreated<Image>, Problem>;
+
+    /// One image.
+    #[endpoint {
+        method = GET,
+        path = "/v1/images/{image}",
+        tags = ["image"],
+    }]
+    async fn image_view(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<ImagePath>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Image>, EtagHeaders>, Problem>;
+
+    /// Uploads the content of an image. It is inspected before it is accepted; nothing is kept of a refused one.
+    #[endpoint {
+        method = PUT,
+        path = "/v1/images/{image}/content",
+        tags = ["image"],
+        request_body_max_bytes = UPLOAD_BYTES_MAX,
+    }]
+    async fn image_upload(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<ImagePath>,
+        query: Query<ImageContentQuery>,
+        body: StreamingBody,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Image>, EtagHeaders>, Problem>;
+
+    /// Removes an image that no VM uses, here and from the hosts' caches.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/images/{image}",
+        tags = ["image"],
+    }]
+    async fn image_delete(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<ImagePath>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Networks.
+    #[endpoint {
+        method = GET,
+        path = "/v1/networks",
+        tags = ["network"],
+    }]
+    async fn network_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Network>>, Problem>;
+
+    /// Makes a network. Hosts get it when the first VM there needs it.
+    #[endpoint {
+        method = POST,
+        path = "/v1/networks",
+        tags = ["network"],
+    }]
+    async fn network_create(
+        rqctx: RequestContext<Self::Context>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<NetworkCreate>,
+    ) -> Result<HttpResponseCreated<Network>, Problem>;
+
+    /// One network.
+    #[endpoint {
+        method = GET,
+        path = "/v1/networks/{network}",
+        tags = ["network"],
+    }]
+    async fn network_view(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<NetworkPath>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Network>, EtagHeaders>, Problem>;
+
+    /// Removes a network that no VM uses, here and from the hosts.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/networks/{network}",
+        tags = ["network"],
+    }]
+    async fn network_delete(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<NetworkPath>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// VMs.
+    #[endpoint {
+        method = GET,
+        path = "/v1/vms",
+        tags = ["vm"],
+    }]
+    async fn vm_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Vm>>, Problem>;
+
+    /// Makes a VM, and starts it when asked.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vms",
+        tags = ["vm"],
+    }]
+    async fn vm_create(
+        rqctx: RequestContext<Self::Context>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<VmCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// One VM.
+    #[endpoint {
+        method = GET,
+        path = "/v1/vms/{vm}",
+        tags = ["vm"],
+    }]
+    async fn vm_view(rqctx: RequestContext<Self::Context>, path: Path<VmPath>) -> Result<HttpResponseHeaders<HttpResponseOk<Vm>, EtagHeaders>, Problem>;
+
+    /// Changes a VM. What a running guest cannot take now waits for its next start; the plan says which.
+    #[endpoint {
+        method = PATCH,
+        path = "/v1/vms/{vm}",
+        tags = ["vm"],
+    }]
+    async fn vm_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<VmUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Removes a VM with its disks.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/vms/{vm}",
+        tags = ["vm"],
+    }]
+    async fn vm_delete(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<VmDeleteQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Starts, stops, restarts, holds or hibernates a VM.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vms/{vm}/power",
+        tags = ["vm"],
+    }]
+    async fn vm_power(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<PowerRequest>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// The same action on many VMs.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vm-batches",
+        tags = ["vm"],
+    }]
+    async fn vm_batch(
+        rqctx: RequestContext<Self::Context>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<VmBatchRequest>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<VmBatch>>, Problem>;
+
+    /// Makes and attaches a disk.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vms/{vm}/disks",
+        tags = ["vm"],
+    }]
+    async fn vm_disk_attach(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<DiskCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Grows a disk, or changes its bus or cache mode.
+    #[endpoint {
+        method = PATCH,
+        path = "/v1/vms/{vm}/disks/{disk}",
+        tags = ["vm"],
+    }]
+    async fn vm_disk_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmDiskPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<DiskUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Detaches and removes a disk.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/vms/{vm}/disks/{disk}",
+        tags = ["vm"],
+    }]
+    async fn vm_disk_detach(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmDiskPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Puts an ISO into an optical drive, or ejects it.
+    #[endpoint {
+        method = PUT,
+        path = "/v1/vms/{vm}/cdroms/{disk}",
+        tags = ["vm"],
+    }]
+    async fn vm_media_change(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmDiskPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<MediaUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Makes and attaches a network interface.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vms/{vm}/nics",
+        tags = ["vm"],
+    }]
+    async fn vm_nic_attach(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<NicCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Moves a network interface to another network, unplugs its cable, or changes its model.
+    #[endpoint {
+        method = PATCH,
+        path = "/v1/vms/{vm}/nics/{nic}",
+        tags = ["vm"],
+    }]
+    async fn vm_nic_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmNicPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<NicUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Removes a network interface.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/vms/{vm}/nics/{nic}",
+        tags = ["vm"],
+    }]
+    async fn vm_nic_detach(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmNicPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Rates of a VM over the last minutes.
+    #[endpoint {
+        method = GET,
+        path = "/v1/vms/{vm}/stats",
+        tags = ["vm"],
+    }]
+    async fn vm_stats(rqctx: RequestContext<Self::Context>, path: Path<VmPath>) -> Result<HttpResponseOk<Stats>, Problem>;
+
+    /// The screen of a running VM as PNG.
+    #[endpoint {
+        method = GET,
+        path = "/v1/vms/{vm}/screenshot",
+        tags = ["vm"],
+    }]
+    async fn vm_screenshot(rqctx: RequestContext<Self::Context>, path: Path<VmPath>) -> Result<Response<Body>, Problem>;
+
+    /// Gives a one-time ticket for a console.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vms/{vm}/consoles",
+        tags = ["vm"],
+    }]
+    async fn vm_console(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        body: TypedBody<ConsoleRequest>,
+    ) -> Result<HttpResponseCreated<ConsoleTicket>, Problem>;
+
+    /// A console over WebSocket (binary frames): RFB for `vnc`, plain bytes for `serial`. The ticket is good once.
+    #[endpoint {
+        method = GET,
+        path = "/v1/consoles/{ticket}",
+        tags = ["vm"],
+    }]
+    async fn console_connect(rqctx: RequestContext<Self::Context>, path: Path<ConsolePath>, upgrade: WebsocketUpgrade) -> Result<Response<Body>, Problem>;
+
+    /// Tasks, newest first.
+    #[endpoint {
+        method = GET,
+        path = "/v1/tasks",
+        tags = ["task"],
+    }]
+    async fn task_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Task>>, Problem>;
+
+    /// One task; with `wait`, answers when it has ended.
+    #[endpoint {
+        method = GET,
+        path = "/v1/tasks/{task}",
+        tags = ["task"],
+    }]
+    async fn task_view(rqctx: RequestContext<Self::Context>, path: Path<TaskPath>, query: Query<TaskWaitQuery>) -> Result<HttpResponseOk<Task>, Problem>;
+
+    /// Asks a task to stop. It goes back to where the object was, unless it is past its point of no return.
+    #[endpoint {
+        method = POST,
+        path = "/v1/tasks/{task}/cancel",
+        tags = ["task"],
+    }]
+    async fn task_cancel(rqctx: RequestContext<Self::Context>, path: Path<TaskPath>) -> Result<HttpResponseOk<Task>, Problem>;
+
+    /// Events, newest first.
+    #[endpoint {
+        method = GET,
+        path = "/v1/events",
+        tags = ["event"],
+    }]
+    async fn event_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Event>>, Problem>;
+
+    /// Events as they happen, as server-sent events; goes on after `Last-Event-ID` or `since`.
+    #[endpoint {
+        method = GET,
+        path = "/v1/events/stream",
+        tags = ["event"],
+    }]
+    async fn event_stream(
+        rqctx: RequestContext<Self::Context>,
+        query: Query<EventStreamQuery>,
+        headers: Header<EventStreamHeaders>,
+    ) -> Result<Response<Body>, Problem>;
+
+    /// Audit records, newest first.
+    #[endpoint {
+        method = GET,
+        path = "/v1/audit",
+        tags = ["audit"],
+    }]
+    async fn audit_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<AuditRecord>>, Problem>;
+}

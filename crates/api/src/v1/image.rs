@@ -1,0 +1,53 @@
+//! Images and ISOs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use virga_model::image::{ImageFormat, ImageState};
+use virga_model::{ImageId, Time};
+
+/// An image or ISO of the library.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Image {
+    /// Identity.
+    pub id: ImageId,
+    /// Name, unique among images.
+    pub name: String,
+    /// State.
+    pub state: ImageState,
+    /// Format; known once ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ImageFormat>,
+    /// Bytes of the file.
+    pub size_bytes: u64,
+    /// Bytes that a guest sees.
+    pub virtual_bytes: u64,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// Grows with each change; the ETag.
+    pub generation: i64,
+    /// When it was made.
+    pub created_at: Time,
+}
+
+/// Makes an image without content.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageCreate {
+    /// Name, unique among images.
+    pub name: String,
+}
+
+/// Parameters of an upload.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+pub struct ImageContentQuery {
+    /// SHA-256 of the content, hex; the upload is refused when it differs.
+    #[serde(default)]
+    pub sha256: Option<String>,
+}
+
+/// Path of an image.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct ImagePath {
+    /// Name or id of the image.
+    pub image: String,
+}

@@ -1,0 +1,42 @@
+//! The public REST API `v1`: the trait that declares every operation, and the public shapes, one file per noun.
+//!
+//! Conventions (`docs/guide/api.md`): names or ids in paths; `202` and `Location` of a task for what takes time; keyset
+//! pages with one filter language; `ETag` and `If-Match`; `Idempotency-Key` on every POST; `?dry_run=true` answers with
+//! the plan; RFC 9457 problem bodies (as `application/json`, see ADR 1). The API is additive within `v1`.
+
+mod api;
+mod common;
+mod event;
+mod host;
+mod image;
+mod network;
+mod problem;
+mod session;
+mod task;
+mod user;
+mod vm;
+
+pub use api::*;
+pub use common::*;
+pub use event::*;
+pub use host::*;
+pub use image::*;
+pub use network::*;
+pub use problem::*;
+pub use session::*;
+pub use task::*;
+pub use user::*;
+pub use vm::*;
+
+/// The OpenAPI document of `v1`, as text; `openapi/v1.json` must equal it.
+///
+/// # Panics
+/// Never on a released build: a test generates the document.
+#[must_use]
+pub fn openapi_json() -> String {
+    let description = virga_api_mod::stub_api_description().expect("the API trait is consistent");
+    let mut document = description.openapi("Virga", semver::Version::new(1, 0, 0));
+    document.description("Virga turns a rack of Linux/KVM servers into a private cloud. This is its public API.").license_name("Apache-2.0");
+    let json = document.json().expect("the document is JSON");
+    serde_json::to_string_pretty(&json).expect("the document is JSON") + "\n"
+}

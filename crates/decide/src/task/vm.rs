@@ -1,0 +1,212 @@
+//! Tasks on one VM. All but reboot and reset are one machine: bring the row to its host, look until the host has
+//! settled it, and on cancel or failure write the state from before and bring that about instead.
+
+use super::{Call, Facts, HostFact, POLL_MS, SILENT_HOST_PATIENCE_MS, Step, Write};
+use virga_model::host::HostState;
+use virga_model::order::Act;
+use virga_model::task::{Task, TaskKind, Undo};
+use virga_model::vm::{Desired, StopMode, Vm, VmState};
+use virga_model::{Error, Time};
+
+/// All tasks that bring about a desired state.
+pub(super) fn converge(task: &Task, facts: &Facts, now: Time) -> Step {
+    let Some(vm) = &facts.vm else { return row_is_gone(task) };
+    if task.cancel && task.doc.undo.is_none() && !is_reached(task, vm) {
+        if task.kind == TaskKind::VmRepair {
+            return Step::Cancelled("The repair was stopped; it is tried again later.".into());
+        }
+        if !past_no_return(task, vm) {
+            return undo(task, vm, Undo::Cancelled);
+        }
+    }
+    let Some(host) = &facts.host else { return without_host(task, vm) };
+    if vm.observed.generation < vm.generation {
+        return match reachable(task, vm, host, now) {
+            Some(step) => step,
+            None => Step::Call(Call::EnsureVm),
+        };
+    }
+    if let Some(e) = &vm.observed.error {
+        return host_failed(task, vm, e);
+    }
+    if vm.observed.settled && (vm.desired != Desired::Absent || vm.observed.state == VmState::Absent) {
+        return settled(task, vm);
+    }
+    if let Some(step) = reachable(task, vm, host, now) {
+        return step;
+    }
+    if let Some(step) = shutdown_overdue(task, vm, now) {
+        return step;
+    }
+    let why = match &facts.progress {
+        Some(p) => p.step.clone(),
+        None if vm.observed.state == VmState::Unknown => format!("the hypervisor of {} does not answer; waiting", host.name),
+        None => waiting_for(vm, &host.name),
+    };
+    Step::Wait { ms: POLL_MS, why, progress: facts.progress.clone() }
+}
+
+/// Reboot and reset: told once, known by the task's id.
+pub(super) fn act(task: &Task, facts: &Facts, now: Time, act: Act) -> Step {
+    let Some(vm) = &facts.vm else { return row_is_gone(task) };
+    if let Some(result) = vm.observed.acts.iter().find(|r| r.task == task.id) {
+        return match &result.error {
+            None => Step::Done(match act {
+                Act::Reboot => "The guest was asked to restart.".into(),
+                Act::Reset => "The guest was reset.".into(),
+            }),
+            Some(e) => Step::Failed(e.clone()),
+        };
+    }
+    if task.cancel {
+        return Step::Cancelled("Stopped before the host was known to have done it.".into());
+    }
+    let Some(host) = &facts.host else {
+        return Step::Failed(Error::conflict("The VM is on no host, so there is nothing to restart."));
+    };
+    if host.state != HostState::Up {
+        if now.millis_since(task.created_at) > SILENT_HOST_PATIENCE_MS {
+            return Step::Failed(silent(host));
+        }
+        return Step::Wait { ms: POLL_MS, why: format!("{} does not report; waiting", host.name), progress: None };
+    }
+    Step::Call(Call::Act(act))
+}
+
+fn row_is_gone(task: &Task) -> Step {
+    match (&task.doc.undo, task.kind) {
+        (Some(Undo::Cancelled), _) => Step::Cancelled("Stopped; the VM was removed again.".into()),
+        (Some(Undo::Failed(e)), _) => Step::Failed(e.clone()),
+        (None, TaskKind::VmDelete | TaskKind::VmRepair) => Step::Done("The VM is removed.".into()),
+        (None, _) => Step::Failed(Error::not_found("VM", &task.object_name)),
+    }
+}
+
+/// Whether the host has already brought about what this task wants: then a cancel comes too late.
+fn is_reached(task: &Task, vm: &Vm) -> bool {
+    vm.observed.generation >= vm.generation.max(task.doc.generation) && vm.observed.settled && vm.observed.error.is_none()
+}
+
+/// Points of no return that come before the end (see [`super::point_of_no_return`]).
+fn past_no_return(task: &Task, vm: &Vm) -> bool {
+    let told = vm.observed.generation >= vm.generation;
+    match task.kind {
+        TaskKind::VmDelete => told,
+        TaskKind::VmStop => told && vm.stop_mode == StopMode::Force,
+        _ => false,
+    }
+}
+
+/// Back to where it was: a new desired state, which the ordinary code brings about.
+fn undo(task: &Task, vm: &Vm, why: Undo) -> Step {
+    let former = task.doc.former_desired.unwrap_or(vm.desired);
+    let (desired, former_spec) = match task.kind {
+        TaskKind::VmCreate => (Desired::Absent, false),
+        TaskKind::VmEdit => (vm.desired, true),
+        // Reached by nothing else: repair has no former state and delete of a told host has no way back.
+        TaskKind::VmRepair => (vm.desired, false),
+        _ => (former, false),
+    };
+    Step::Write(Write::Undo { why, desired, former_spec })
+}
+
+/// The host says that it cannot.
+fn host_failed(task: &Task, vm: &Vm, e: &Error) -> Step {
+    match (&task.doc.undo, task.kind) {
+        // Not even the way back works: say both, and leave the rest to the repair loop and to people.
+        (Some(Undo::Failed(first)), _) => Step::Failed(Error { message: format!("{} Going back failed, too: {}", first.message, e.message), ..first.clone() }),
+        (Some(Undo::Cancelled), _) => Step::Failed(Error { message: format!("The task was stopped, but going back failed: {}", e.message), ..e.clone() }),
+        (None, TaskKind::VmDelete | TaskKind::VmRepair) => Step::Failed(e.clone()),
+        (None, _) => undo(task, vm, Undo::Failed(e.clone())),
+    }
+}
+
+/// The host has settled the row's generation.
+fn settled(task: &Task, vm: &Vm) -> Step {
+    if vm.desired == Desired::Absent {
+        return Step::Write(Write::RemoveVm);
+    }
+    if vm.former_spec.is_some() {
+        return Step::Write(Write::FinishEdit);
+    }
+    match &task.doc.undo {
+        Some(Undo::Cancelled) => Step::Cancelled("Stopped; the VM is as before.".into()),
+        Some(Undo::Failed(e)) => Step::Failed(e.clone()),
+        None => Step::Done(done_text(task, vm)),
+    }
+}
+
+fn done_text(task: &Task, vm: &Vm) -> String {
+    if task.kind == TaskKind::VmEdit && !vm.observed.pending.is_empty() {
+        return format!("Changed. After the next start: {}.", vm.observed.pending.join("; "));
+    }
+    if !vm.desired.is_met_by(vm.observed.state) {
+        return format!("Done; since then the guest has become {}.", vm.observed.state);
+    }
+    match task.kind {
+        TaskKind::VmEdit => "Changed.".into(),
+        TaskKind::VmRepair => "The host is as the rows say.".into(),
+        _ => format!("The VM is {}.", vm.observed.state),
+    }
+}
+
+/// A VM that was never placed, or whose host was removed: only rows are concerned.
+fn without_host(task: &Task, vm: &Vm) -> Step {
+    match (vm.desired, task.kind) {
+        (Desired::Absent, _) => Step::Write(Write::RemoveVm),
+        (_, TaskKind::VmEdit) if vm.former_spec.is_some() => Step::Write(Write::FinishEdit),
+        (_, TaskKind::VmEdit) => Step::Done("Changed.".into()),
+        _ => match &task.doc.undo {
+            Some(Undo::Cancelled) => Step::Cancelled("Stopped; the VM is as before.".into()),
+            Some(Undo::Failed(e)) => Step::Failed(e.clone()),
+            None => Step::Failed(Error::conflict("The VM is on no host.").with_hint("Delete it, or create it anew.")),
+        },
+    }
+}
+
+/// What to do when the host does not report; nothing when it does.
+fn reachable(task: &Task, vm: &Vm, host: &HostFact, now: Time) -> Option<Step> {
+    if host.state == HostState::Up {
+        return None;
+    }
+    let rest = format!("{} does not report; the rest follows when it is back", host.name);
+    Some(match &task.doc.undo {
+        Some(Undo::Cancelled) => Step::Cancelled(format!("Stopped; {rest}.")),
+        Some(Undo::Failed(e)) => Step::Failed(e.clone()),
+        // A removal waits as long as it takes, or until somebody stops it.
+        None if task.kind != TaskKind::VmDelete && now.millis_since(task.created_at) > SILENT_HOST_PATIENCE_MS => host_failed(task, vm, &silent(host)),
+        None => Step::Wait { ms: POLL_MS, why: format!("{} does not report; waiting for it", host.name), progress: None },
+    })
+}
+
+fn silent(host: &HostFact) -> Error {
+    Error::unavailable(format!("Host {} has not reported for more than ten minutes.", host.name))
+        .with_hint("Check the host and its virga-agent; nothing can be said about its VMs until it reports.")
+}
+
+/// A graceful stop whose time is over.
+fn shutdown_overdue(task: &Task, vm: &Vm, now: Time) -> Option<Step> {
+    let asked = task.kind == TaskKind::VmStop && vm.stop_mode == StopMode::Graceful && task.doc.undo.is_none() && vm.desired == Desired::Stopped;
+    let limit = i64::from(task.doc.timeout_s) * 1000;
+    let since = now.millis_since(task.started_at.unwrap_or(task.created_at));
+    if !asked || limit == 0 || since < limit {
+        return None;
+    }
+    if task.doc.then_force {
+        return Some(Step::Write(Write::ForceStop));
+    }
+    let e = Error::host(format!("The guest did not shut down within {} s; it goes on running.", task.doc.timeout_s))
+        .with_hint("Shut it down from inside, or cut its power: virga vm shutdown --force.");
+    Some(undo(task, vm, Undo::Failed(e)))
+}
+
+fn waiting_for(vm: &Vm, host: &str) -> String {
+    match vm.desired {
+        Desired::Running => format!("{host} starts the guest"),
+        Desired::Paused => format!("{host} holds the guest"),
+        Desired::Hibernated => format!("{host} saves the guest's memory"),
+        Desired::Stopped if vm.stop_mode == StopMode::Graceful => "the guest was asked to shut down".into(),
+        Desired::Stopped => format!("{host} prepares the VM"),
+        Desired::Absent => format!("{host} removes the VM"),
+    }
+}
