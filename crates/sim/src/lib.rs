@@ -1,1 +1,12 @@
-//! stub
+//! A simulated machine under the real agent: `Host` in memory, with a clock that is moved and faults that are switched.
+//!
+//! Nothing here is a second agent: journals, orders, generations and reports are the code of `virga-agent`. What a
+//! simulated guest does is kept as simple as the tests need and is never said to be more than simulation.
+
+mod clock;
+mod host;
+mod journal;
+
+pub use clock::SimClock;
+pub use host::{Faults, SimHost};
+pub use journal::MemoryJournal;

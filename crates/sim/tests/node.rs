@@ -1,0 +1,322 @@
+//! The real agent over a simulated machine: life cycle, crashes at every journal write, meddling, silence of the hypervisor.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use uuid::Uuid;
+use virga_agent::host::{Journal, Result};
+use virga_agent::link::Link;
+use virga_agent::node::Node;
+use virga_model::order::{Act, CallHead, ImageRef, NodeAnswer, NodeCall, Report, ReportAck, VmOrder, VmReport};
+use virga_model::vm::{Desired, DiskSpec, StopMode, VmState};
+use virga_model::{DiskId, ErrorCode, ImageId, TaskId, VmId};
+use virga_sim::{MemoryJournal, SimClock, SimHost};
+
+const IMAGE: &[u8] = b"content of an image";
+
+/// A manager that remembers what it was told.
+#[derive(Default)]
+struct FakeManager {
+    vms: Mutex<BTreeMap<VmId, VmReport>>,
+    fetches: Mutex<u32>,
+}
+
+#[async_trait]
+impl Link for FakeManager {
+    async fn report(&self, report: &Report) -> Result<ReportAck> {
+        let mut vms = self.vms.lock().unwrap();
+        if report.full {
+            vms.clear();
+        }
+        vms.extend(report.vms.iter().map(|v| (v.id, v.clone())));
+        Ok(ReportAck::default())
+    }
+
+    async fn fetch_image(&self, _image: &ImageRef, offset: u64) -> Result<BoxStream<'static, Result<Vec<u8>>>> {
+        *self.fetches.lock().unwrap() += 1;
+        let rest = IMAGE[offset as usize..].to_vec();
+        Ok(futures::stream::iter(rest.chunks(4).map(|c| Ok(c.to_vec())).collect::<Vec<_>>()).boxed())
+    }
+}
+
+/// One simulated machine with an agent that can be killed and started.
+struct Lab {
+    clock: SimClock,
+    host: Arc<SimHost>,
+    journal: Arc<MemoryJournal>,
+    manager: Arc<FakeManager>,
+    node: Arc<Node>,
+    reporting: tokio::task::JoinHandle<()>,
+}
+
+impl Lab {
+    async fn new() -> Lab {
+        let clock = SimClock::default();
+        let host = SimHost::new("h1", 64 << 30, clock.clone());
+        let journal = MemoryJournal::new();
+        let manager = Arc::new(FakeManager::default());
+        let node = Node::open(host.clone(), manager.clone(), journal.clone() as Arc<dyn Journal>).await.unwrap();
+        let reporting = tokio::spawn(virga_agent::report::run(node.clone()));
+        Lab { clock, host, journal, manager, node, reporting }
+    }
+
+    /// The agent is killed and started anew; the machine goes on. What the old one still had in hand never returns.
+    async fn restart_agent(&mut self) {
+        self.reporting.abort();
+        self.journal.die_at(None);
+        self.node = Node::open(self.host.clone(), self.manager.clone(), self.journal.clone() as Arc<dyn Journal>).await.unwrap();
+        self.reporting = tokio::spawn(virga_agent::report::run(self.node.clone()));
+    }
+
+    async fn call(&self, call: NodeCall) -> NodeAnswer {
+        let head = CallHead { task: TaskId(Uuid::from_u128(77)), epoch: 1, deadline_ms: 1000 };
+        let node = self.node.clone();
+        let answer = tokio::spawn(async move { node.call(head, call).await });
+        self.clock.run_for(200).await;
+        match tokio::time::timeout(std::time::Duration::from_secs(1), answer).await {
+            Ok(a) => a.unwrap(),
+            // The journal "died": no answer will ever come.
+            Err(_) => NodeAnswer::Done,
+        }
+    }
+
+    async fn ensure(&self, order: &VmOrder) -> NodeAnswer {
+        self.call(NodeCall::EnsureVm { order: Box::new(order.clone()) }).await
+    }
+
+    fn report(&self, vm: VmId) -> VmReport {
+        self.manager.vms.lock().unwrap().get(&vm).cloned().expect("the VM was reported")
+    }
+
+    /// Orders, and lets a minute pass.
+    async fn bring(&self, order: &VmOrder) -> VmReport {
+        self.ensure(order).await;
+        self.clock.run_for(60_000).await;
+        self.report(order.id)
+    }
+}
+
+fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
+    let disk = DiskSpec {
+        id: DiskId(Uuid::from_u128(n + 1000)),
+        size_bytes: 1 << 30,
+        image: Some(ImageId(Uuid::from_u128(5))),
+        bus: Default::default(),
+        cache: Default::default(),
+    };
+    VmOrder {
+        id: VmId(Uuid::from_u128(n)),
+        name: format!("vm{n}"),
+        generation,
+        spec: serde_json::from_value(
+            serde_json::json!({"cpu": {"count": 1, "max": 4}, "memory": {"bytes": 1u64 << 28, "max_bytes": 1u64 << 28}, "disks": [disk]}),
+        )
+        .unwrap(),
+        desired,
+        stop_mode: StopMode::Force,
+        images: vec![ImageRef {
+            id: ImageId(Uuid::from_u128(5)),
+            format: virga_model::image::ImageFormat::Raw,
+            size_bytes: IMAGE.len() as u64,
+            virtual_bytes: 1 << 20,
+            sha256: String::new(),
+        }],
+        networks: vec![],
+        keep_disks: vec![],
+    }
+    .with_real_sha()
+}
+
+trait WithSha {
+    fn with_real_sha(self) -> Self;
+}
+
+impl WithSha for VmOrder {
+    fn with_real_sha(mut self) -> Self {
+        use sha2::{Digest, Sha256};
+        self.images[0].sha256 = Sha256::digest(IMAGE).iter().map(|b| format!("{b:02x}")).collect();
+        self
+    }
+}
+
+#[tokio::test]
+async fn the_whole_life_of_a_vm() {
+    let lab = Lab::new().await;
+    let mut generation = 0;
+    for (desired, state) in [
+        (Desired::Running, VmState::Running),
+        (Desired::Paused, VmState::Paused),
+        (Desired::Running, VmState::Running),
+        (Desired::Hibernated, VmState::Hibernated),
+        (Desired::Running, VmState::Running),
+        (Desired::Stopped, VmState::Stopped),
+    ] {
+        generation += 1;
+        let r = lab.bring(&order(1, generation, desired)).await.observed;
+        assert_eq!((r.state, r.settled, r.error, r.generation), (state, true, None, generation), "{desired:?}");
+        assert!(r.drift.is_empty(), "{:?}", r.drift);
+    }
+    lab.bring(&order(1, 7, Desired::Running)).await;
+    let graceful = VmOrder { stop_mode: StopMode::Graceful, ..order(1, 8, Desired::Stopped) };
+    assert_eq!(lab.bring(&graceful).await.observed.state, VmState::Stopped);
+    assert!(lab.host.log().iter().any(|l| l.contains("shutdown")), "the guest was asked, not cut off");
+    let gone = lab.bring(&order(1, 9, Desired::Absent)).await.observed;
+    assert_eq!((gone.state, gone.settled), (VmState::Absent, true));
+    assert!(lab.host.is_empty());
+    assert!(matches!(lab.ensure(&order(1, 8, Desired::Running)).await, NodeAnswer::Refused { .. }), "a late order of before is refused");
+}
+
+#[tokio::test]
+async fn killed_before_every_journal_write_it_ends_where_it_was_told() {
+    let mut points = 0;
+    for (desired, state) in [(Desired::Running, VmState::Running), (Desired::Stopped, VmState::Stopped), (Desired::Absent, VmState::Absent)] {
+        for n in 1..40 {
+            let mut lab = Lab::new().await;
+            // For the ways down there is a running VM to begin with.
+            let mut generation = 1;
+            if desired != Desired::Running {
+                lab.bring(&order(1, generation, Desired::Running)).await;
+                generation += 1;
+            }
+            let before = lab.journal.writes();
+            lab.journal.die_at(Some(before + n));
+            lab.ensure(&order(1, generation, desired)).await;
+            lab.clock.run_for(30_000).await;
+            let reached = lab.journal.writes() >= before + n;
+            lab.restart_agent().await;
+            // The manager never got an answer, so it orders again.
+            let r = lab.bring(&order(1, generation, desired)).await.observed;
+            assert_eq!((r.state, r.settled, r.error), (state, true, None), "{desired:?} killed before write {n}");
+            points += 1;
+            if !reached {
+                break;
+            }
+        }
+    }
+    assert!(points > 10, "only {points} crash points were reached");
+}
+
+#[tokio::test]
+async fn older_orders_and_epochs_are_refused() {
+    let lab = Lab::new().await;
+    lab.bring(&order(1, 5, Desired::Running)).await;
+    let NodeAnswer::Refused { error } = lab.ensure(&order(1, 4, Desired::Stopped)).await else { panic!("must be refused") };
+    assert_eq!(error.code, ErrorCode::Conflict);
+    let head = |epoch| CallHead { task: TaskId(Uuid::nil()), epoch, deadline_ms: 1000 };
+    let drop_image = || NodeCall::DropImage { image: ImageId(Uuid::nil()) };
+    assert_eq!(lab.node.call(head(3), drop_image()).await, NodeAnswer::Done);
+    assert!(matches!(lab.node.call(head(2), drop_image()).await, NodeAnswer::Refused { .. }));
+    assert_eq!(lab.host.domain_state(VmId(Uuid::from_u128(1))), Some(VmState::Running));
+}
+
+#[tokio::test]
+async fn what_others_do_is_reported_and_nothing_is_destroyed() {
+    let lab = Lab::new().await;
+    let id = VmId(Uuid::from_u128(1));
+    lab.bring(&order(1, 1, Desired::Running)).await;
+    let drift = |lab: &Lab| lab.report(id).observed.drift.iter().map(|d| d.what.clone()).collect::<Vec<_>>();
+
+    lab.host.meddle(id, Some(VmState::Stopped));
+    lab.clock.run_for(10_000).await;
+    assert_eq!((lab.report(id).observed.state, drift(&lab)), (VmState::Stopped, vec!["power".to_string()]));
+
+    assert_eq!(lab.bring(&order(1, 2, Desired::Running)).await.observed.drift, vec![]);
+    lab.host.edit_outside(id);
+    lab.clock.run_for(10_000).await;
+    assert_eq!(drift(&lab), ["definition"]);
+    let defined = lab.host.log().iter().filter(|l| l.contains("define")).count();
+    lab.bring(&order(1, 3, Desired::Paused)).await;
+    assert_eq!(lab.host.log().iter().filter(|l| l.contains("define")).count(), defined, "a power action does not undo a foreign edit");
+
+    lab.bring(&order(1, 4, Desired::Running)).await;
+    lab.host.meddle(id, None);
+    lab.clock.run_for(10_000).await;
+    assert_eq!((lab.report(id).observed.state, drift(&lab)), (VmState::Running, vec!["definition".to_string()]));
+    lab.host.meddle(id, Some(VmState::Stopped));
+    lab.host.meddle(id, None);
+    lab.clock.run_for(10_000).await;
+    assert_eq!(lab.report(id).observed.state, VmState::Absent);
+    assert!(!lab.host.is_empty(), "the disks of a VM that somebody undefined stay");
+    let back = lab.bring(&order(1, 5, Desired::Running)).await.observed;
+    assert_eq!((back.state, back.drift), (VmState::Running, vec![]));
+}
+
+#[tokio::test]
+async fn a_silent_hypervisor_makes_states_unknown_and_work_waits_for_it() {
+    let lab = Lab::new().await;
+    lab.bring(&order(1, 1, Desired::Running)).await;
+    lab.host.set_faults(|f| f.hypervisor_down = true);
+    let r = lab.bring(&order(1, 2, Desired::Stopped)).await.observed;
+    assert_eq!((r.state, r.settled, r.error), (VmState::Unknown, false, None));
+    lab.host.set_faults(|f| f.hypervisor_down = false);
+    lab.clock.run_for(30_000).await;
+    let r = lab.report(VmId(Uuid::from_u128(1))).observed;
+    assert_eq!((r.state, r.settled), (VmState::Stopped, true));
+}
+
+#[tokio::test]
+async fn an_act_happens_once_however_often_it_is_asked_for() {
+    let lab = Lab::new().await;
+    let vm = VmId(Uuid::from_u128(1));
+    lab.bring(&order(1, 1, Desired::Running)).await;
+    for _ in 0..3 {
+        lab.call(NodeCall::Act { vm, generation: 1, act: Act::Reset }).await;
+    }
+    assert_eq!(lab.host.log().iter().filter(|l| l.contains(" reset ")).count(), 1);
+    lab.clock.run_for(5_000).await;
+    assert_eq!(lab.report(vm).observed.acts.len(), 1);
+}
+
+#[tokio::test]
+async fn a_detached_disk_stays_until_the_edit_is_known_to_have_succeeded() {
+    let lab = Lab::new().await;
+    let first = order(1, 1, Desired::Running);
+    lab.bring(&first).await;
+    let mut edit = VmOrder { generation: 2, ..first.clone() };
+    edit.keep_disks = vec![edit.spec.disks.remove(0).id];
+    lab.bring(&edit).await;
+    assert!(!lab.host.log().iter().any(|l| l.contains("disk_remove")));
+    edit.generation = 3;
+    edit.keep_disks.clear();
+    lab.bring(&edit).await;
+    assert!(lab.host.log().iter().any(|l| l.contains("disk_remove")));
+}
+
+#[tokio::test]
+async fn failures_are_reported_with_their_reason_and_the_next_order_mends_them() {
+    let lab = Lab::new().await;
+    lab.host.set_faults(|f| f.start_fails = Some("no bridge virbr9".into()));
+    let r = lab.bring(&order(1, 1, Desired::Running)).await.observed;
+    assert!(r.settled && r.error.unwrap().message.contains("virbr9"));
+    lab.host.set_faults(|f| f.start_fails = None);
+    let r = lab.bring(&order(1, 2, Desired::Running)).await.observed;
+    assert_eq!((r.state, r.error), (VmState::Running, None));
+}
+
+#[tokio::test]
+async fn twenty_at_once_fetch_the_image_once_and_all_come_up() {
+    let lab = Lab::new().await;
+    for n in 1..=20 {
+        lab.ensure(&order(n, 1, Desired::Running)).await;
+    }
+    lab.clock.run_for(60_000).await;
+    for n in 1..=20 {
+        let r = lab.report(VmId(Uuid::from_u128(n))).observed;
+        assert_eq!((r.state, r.settled), (VmState::Running, true), "vm{n}");
+        assert_eq!(r.guest.agent, virga_model::vm::AgentState::Connected);
+    }
+    assert_eq!(*lab.manager.fetches.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_newer_order_overtakes_one_that_waits_for_the_guest() {
+    let lab = Lab::new().await;
+    lab.bring(&order(1, 1, Desired::Running)).await;
+    lab.host.set_faults(|f| f.guests_ignore_shutdown = true);
+    let r = lab.bring(&VmOrder { stop_mode: StopMode::Graceful, ..order(1, 2, Desired::Stopped) }).await.observed;
+    assert_eq!((r.state, r.settled), (VmState::Running, false));
+    let r = lab.bring(&order(1, 3, Desired::Stopped)).await.observed;
+    assert_eq!((r.state, r.settled), (VmState::Stopped, true));
+}
