@@ -1,0 +1,16 @@
+//! The lease of each background loop: with several managers, one at a time runs it.
+
+use crate::sql::args;
+use crate::{StoreError, Tx};
+use virga_model::Time;
+
+/// Takes or extends the lease of loop `name` until `until`; false when another owner holds it at `now`.
+///
+/// # Errors
+/// What the database says.
+pub async fn try_take(tx: &mut Tx, name: &str, owner: &str, now: Time, until: Time) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO loop_lease (name, owner, until_at) VALUES ($1, $2, $3) \
+               ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until_at = excluded.until_at \
+               WHERE loop_lease.owner = excluded.owner OR loop_lease.until_at <= $4";
+    Ok(tx.exec(sql, args![name, owner, until, now]).await? > 0)
+}

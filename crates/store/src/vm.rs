@@ -1,0 +1,304 @@
+//! Virtual machines.
+//!
+//! A VM is one row: its documents as JSON, and beside them the columns that lists, filters and placement need. Labels,
+//! used images, used networks and MAC addresses are rows of side tables, written together with the VM and never alone.
+//! What a host observed comes by [`observe`], which only goes forward.
+
+use crate::filter_sql::{Binds, Field, Fields, Kind};
+use crate::list::{self, Page, Paged, Table};
+use crate::sql::{Arg, Cols, args, json, word};
+use crate::{StoreError, Tx, visible};
+use sqlx::AssertSqlSafe;
+use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+use virga_model::filter::Filter;
+use virga_model::role::Visible;
+use virga_model::vm::{Desired, Observed, Vm, VmSpec, VmState};
+use virga_model::{HostId, VmId};
+
+const STATES: &[&str] = &["unknown", "absent", "stopped", "running", "paused", "hibernated", "crashed"];
+const DESIRED: &[&str] = &["running", "paused", "hibernated", "stopped", "absent"];
+const BY_IMAGE: &str = "EXISTS (SELECT 1 FROM vm_image JOIN image ON image.id = vm_image.image_id WHERE vm_image.vm_id = vm.id AND (";
+const BY_NETWORK: &str = "EXISTS (SELECT 1 FROM vm_network JOIN network ON network.id = vm_network.network_id WHERE vm_network.vm_id = vm.id AND (";
+
+const TABLE: Table = Table {
+    columns: "vm.*",
+    from: "vm LEFT JOIN host ON host.id = vm.host_id LEFT JOIN account ON account.id = vm.owner_id",
+    id: "vm.id",
+    id_kind: Kind::Id,
+    fields: Fields {
+        list: &[
+            Field::new("name", Kind::Text, &["vm.name"]),
+            Field::new("id", Kind::Id, &["vm.id"]),
+            Field::new("state", Kind::Word(STATES), &["vm.observed_state"]),
+            Field::new("desired", Kind::Word(DESIRED), &["vm.desired"]),
+            Field::new("host", Kind::Text, &["COALESCE(host.name, '')", "COALESCE(vm.host_id, '')"]),
+            Field::new("owner", Kind::Text, &["COALESCE(account.name, '')", "vm.owner_id"]),
+            Field::new("cpus", Kind::Integer, &["vm.cpus"]),
+            Field::new("memory", Kind::Bytes, &["vm.memory_bytes"]),
+            Field::of_others("image", &["image.name", "image.id"], BY_IMAGE),
+            Field::of_others("network", &["network.name", "network.id"], BY_NETWORK),
+            Field::new("ip", Kind::Set, &["vm.ips"]),
+            Field::new("settled", Kind::Bool, &["vm.settled"]),
+            Field::new("drift", Kind::Bool, &["vm.drift"]),
+            Field::new("created_at", Kind::Time, &["vm.created_at"]),
+            Field::new("updated_at", Kind::Time, &["vm.updated_at"]),
+        ],
+        labels: true,
+    },
+    sort: "name",
+    descending: false,
+};
+
+/// What placement needs to know of a VM that has a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedVm {
+    /// The VM.
+    pub id: VmId,
+    /// Its name.
+    pub name: String,
+    /// Its host.
+    pub host: HostId,
+    /// What was asked for.
+    pub desired: Desired,
+    /// What the host found.
+    pub observed_state: VmState,
+    /// vCPUs; while an edit is under way the larger number.
+    pub vcpus: u32,
+    /// Memory of the host that it needs when it runs; while an edit is under way the larger amount.
+    pub host_memory_bytes: u64,
+    /// Bytes that its disks may come to need; while an edit is under way the larger amount.
+    pub disk_bytes: u64,
+}
+
+fn read(r: &AnyRow) -> Result<Vm, StoreError> {
+    Ok(Vm {
+        id: r.id("id")?,
+        name: r.text("name")?,
+        description: r.text("description")?,
+        labels: r.json("labels")?,
+        owner: r.id("owner_id")?,
+        spec: r.json("spec")?,
+        former_spec: r.opt_json("former_spec")?,
+        desired: r.word("desired")?,
+        stop_mode: r.json("stop_mode")?,
+        generation: r.int("generation")?,
+        host: r.opt_id("host_id")?,
+        placement: r.opt_text("placement")?,
+        observed: r.json("observed")?,
+        created_at: r.time("created_at")?,
+        updated_at: r.time("updated_at")?,
+    })
+}
+
+/// The largest of what the present and the former specification need.
+fn most(vm: &Vm, need: impl Fn(&VmSpec) -> u64) -> u64 {
+    need(&vm.spec).max(vm.former_spec.as_ref().map_or(0, need))
+}
+
+/// Addresses between blanks, as [`Kind::Set`] wants them.
+fn ips(o: &Observed) -> String {
+    let bare = o.guest.ips.iter().map(|ip| ip.split('/').next().unwrap_or_default());
+    bare.fold(String::from(" "), |all, ip| all + ip + " ")
+}
+
+/// The columns that insert and update have in common, in the order of their statements.
+fn columns(vm: &Vm) -> Result<Vec<Arg>, StoreError> {
+    Ok(args![
+        &vm.name,
+        &vm.description,
+        json(&vm.labels)?,
+        vm.owner,
+        json(&vm.spec)?,
+        vm.former_spec.as_ref().map(json).transpose()?,
+        word(&vm.desired)?,
+        json(&vm.stop_mode)?,
+        vm.generation,
+        vm.host,
+        vm.placement.clone(),
+        json(&vm.observed)?,
+        vm.created_at,
+        vm.updated_at,
+        word(&vm.observed.state)?,
+        vm.observed.generation,
+        vm.observed.settled,
+        !vm.observed.drift.is_empty(),
+        ips(&vm.observed),
+        vm.spec.cpu.count,
+        vm.spec.memory.bytes,
+        most(vm, |s| u64::from(s.cpu.count)),
+        most(vm, VmSpec::host_memory_bytes),
+        most(vm, VmSpec::disk_bytes),
+        vm.id,
+    ])
+}
+
+/// Adds a VM.
+///
+/// # Errors
+/// [`StoreError::Taken`] on `name` or `mac`; [`StoreError::Reference`] when its owner, host, an image or a network is
+/// not there.
+pub async fn insert(tx: &mut Tx, vm: &Vm) -> Result<(), StoreError> {
+    let sql = "INSERT INTO vm (name, description, labels, owner_id, spec, former_spec, desired, stop_mode, generation, host_id, placement, observed, \
+               created_at, updated_at, observed_state, observed_generation, settled, drift, ips, cpus, memory_bytes, need_vcpus, \
+               need_memory_bytes, need_disk_bytes, id) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)";
+    tx.exec(sql, columns(vm)?).await?;
+    write_side_tables(tx, vm).await
+}
+
+/// Writes the whole VM, with the generation it carries and with its side tables.
+///
+/// `observed` is written too: give what [`get`] found in the same transaction, or what is meant to take its place.
+///
+/// # Errors
+/// [`StoreError::Stale`] when the row's generation is not `expected`; else as [`insert`].
+pub async fn update(tx: &mut Tx, vm: &Vm, expected: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE vm SET name = $1, description = $2, labels = $3, owner_id = $4, spec = $5, former_spec = $6, desired = $7, stop_mode = $8, \
+               generation = $9, host_id = $10, placement = $11, observed = $12, created_at = $13, updated_at = $14, observed_state = $15, \
+               observed_generation = $16, settled = $17, drift = $18, ips = $19, cpus = $20, memory_bytes = $21, need_vcpus = $22, \
+               need_memory_bytes = $23, need_disk_bytes = $24 WHERE id = $25 AND generation = $26";
+    let mut a = columns(vm)?;
+    a.push(Arg::from(expected));
+    if tx.exec(sql, a).await? == 0 {
+        return Err(StoreError::Stale);
+    }
+    for sql in [
+        "DELETE FROM vm_label WHERE vm_id = $1",
+        "DELETE FROM vm_image WHERE vm_id = $1",
+        "DELETE FROM vm_network WHERE vm_id = $1",
+        "DELETE FROM vm_mac WHERE vm_id = $1",
+    ] {
+        tx.exec(sql, args![vm.id]).await?;
+    }
+    write_side_tables(tx, vm).await
+}
+
+/// Until an edit is done, what the former specification uses is in use as well.
+async fn write_side_tables(tx: &mut Tx, vm: &Vm) -> Result<(), StoreError> {
+    let specs = || std::iter::once(&vm.spec).chain(&vm.former_spec);
+    let images: BTreeSet<Uuid> = specs().flat_map(VmSpec::images).map(|i| i.0).collect();
+    let networks: BTreeSet<Uuid> = specs().flat_map(|s| &s.nics).map(|n| n.network.0).collect();
+    let macs: BTreeSet<&String> = specs().flat_map(|s| &s.nics).map(|n| &n.mac).collect();
+    for (key, value) in &vm.labels {
+        tx.exec("INSERT INTO vm_label (vm_id, label_key, label_value) VALUES ($1, $2, $3)", args![vm.id, key, value]).await?;
+    }
+    for image in images {
+        tx.exec("INSERT INTO vm_image (vm_id, image_id) VALUES ($1, $2)", args![vm.id, image]).await?;
+    }
+    for network in networks {
+        tx.exec("INSERT INTO vm_network (vm_id, network_id) VALUES ($1, $2)", args![vm.id, network]).await?;
+    }
+    for mac in macs {
+        tx.exec("INSERT INTO vm_mac (mac, vm_id) VALUES ($1, $2)", args![mac, vm.id]).await?;
+    }
+    Ok(())
+}
+
+/// The VM with this id.
+///
+/// # Errors
+/// What the database says.
+pub async fn get(tx: &mut Tx, id: VmId) -> Result<Option<Vm>, StoreError> {
+    tx.opt("SELECT * FROM vm WHERE id = $1", args![id]).await?.as_ref().map(read).transpose()
+}
+
+/// The VM with this name or id, if it is visible.
+///
+/// # Errors
+/// What the database says.
+pub async fn by_ref(tx: &mut Tx, name_or_id: &str, visible: &Visible) -> Result<Option<Vm>, StoreError> {
+    let mut b = Binds::default();
+    let column = if name_or_id.parse::<VmId>().is_ok() { "vm.id" } else { "vm.name" };
+    let value = name_or_id.parse::<VmId>().map_or_else(|_| name_or_id.to_string(), |id| id.to_string());
+    let named = format!("{column} = {}", b.bind(value));
+    let sql = format!("SELECT * FROM vm WHERE {named} AND {}", visible::vms(&mut b, visible));
+    tx.opt(AssertSqlSafe(sql), b.done()).await?.as_ref().map(read).transpose()
+}
+
+/// Writes what `host` found about a VM. Only the VM's present host is heard, and an older generation never takes the
+/// place of a newer one. Answers whether anything changed.
+///
+/// # Errors
+/// What the database says.
+pub async fn observe(tx: &mut Tx, id: VmId, observed: &Observed, host: HostId) -> Result<bool, StoreError> {
+    let sql = "UPDATE vm SET observed = $1, observed_state = $2, observed_generation = $3, settled = $4, drift = $5, ips = $6 \
+               WHERE id = $7 AND host_id = $8 AND observed_generation <= $3 AND observed <> $1";
+    let a = args![json(observed)?, word(&observed.state)?, observed.generation, observed.settled, !observed.drift.is_empty(), ips(observed), id, host];
+    Ok(tx.exec(sql, a).await? > 0)
+}
+
+/// Removes a VM with its side rows and tickets; false when there is none.
+///
+/// # Errors
+/// What the database says.
+pub async fn delete(tx: &mut Tx, id: VmId) -> Result<bool, StoreError> {
+    Ok(tx.exec("DELETE FROM vm WHERE id = $1", args![id]).await? > 0)
+}
+
+/// A page of VMs. Fields: `name`, `id`, `state` (observed), `desired`, `host`, `owner`, `cpus`, `memory`, `image`,
+/// `network`, `ip`, `settled`, `drift`, `created_at`, `updated_at`, `label.KEY`. All but `image`, `network` and labels
+/// can be sorted by.
+///
+/// # Errors
+/// [`StoreError::Malformed`] for a wrong page, or what the database says.
+pub async fn list(tx: &mut Tx, page: &Page, visible: &Visible) -> Result<Paged<Vm>, StoreError> {
+    list::list(tx, &TABLE, page, |b| visible::vms(b, visible), read).await
+}
+
+/// All VMs of a host, by id.
+///
+/// # Errors
+/// What the database says.
+pub async fn on_host(tx: &mut Tx, host: HostId) -> Result<Vec<Vm>, StoreError> {
+    tx.all("SELECT * FROM vm WHERE host_id = $1 ORDER BY id", args![host]).await?.iter().map(read).collect()
+}
+
+/// All VMs that have a host, as placement needs them.
+///
+/// # Errors
+/// What the database says.
+pub async fn placed(tx: &mut Tx) -> Result<Vec<PlacedVm>, StoreError> {
+    let sql = "SELECT id, name, host_id, desired, observed_state, need_vcpus, need_memory_bytes, need_disk_bytes FROM vm \
+               WHERE host_id IS NOT NULL ORDER BY id";
+    tx.all(sql, args![]).await?.iter().map(read_placed).collect()
+}
+
+fn read_placed(r: &AnyRow) -> Result<PlacedVm, StoreError> {
+    Ok(PlacedVm {
+        id: r.id("id")?,
+        name: r.text("name")?,
+        host: r.id("host_id")?,
+        desired: r.word("desired")?,
+        observed_state: r.word("observed_state")?,
+        vcpus: r.number("need_vcpus")?,
+        host_memory_bytes: r.number("need_memory_bytes")?,
+        disk_bytes: r.number("need_disk_bytes")?,
+    })
+}
+
+/// VMs whose host has not finished with their generation and that no task is working on, longest waiting first.
+///
+/// # Errors
+/// What the database says.
+pub async fn unsettled(tx: &mut Tx, limit: u32) -> Result<Vec<Vm>, StoreError> {
+    let sql = "SELECT * FROM vm WHERE host_id IS NOT NULL AND (settled = 0 OR observed_generation < generation) \
+               AND NOT EXISTS (SELECT 1 FROM task WHERE task.object_kind = 'vm' AND task.object_id = vm.id \
+               AND task.state IN ('queued', 'running') AND task.kind <> 'vm_batch') ORDER BY updated_at, id LIMIT $1";
+    tx.all(sql, args![limit]).await?.iter().map(read).collect()
+}
+
+/// Ids of the visible VMs that a filter leaves, by id, at most `limit`: ask for one more than is allowed to notice that
+/// there are too many.
+///
+/// # Errors
+/// [`StoreError::Malformed`] for a wrong filter, or what the database says.
+pub async fn ids_matching(tx: &mut Tx, filter: &Filter, visible: &Visible, limit: u32) -> Result<Vec<VmId>, StoreError> {
+    let mut b = Binds::default();
+    let scope = visible::vms(&mut b, visible);
+    let condition = TABLE.fields.condition(&mut b, filter)?;
+    let limit = b.bind(limit);
+    let sql = format!("SELECT vm.id AS id FROM {} WHERE {scope} AND {condition} ORDER BY vm.id LIMIT {limit}", TABLE.from);
+    tx.all(AssertSqlSafe(sql), b.done()).await?.iter().map(|r| r.id("id")).collect()
+}
