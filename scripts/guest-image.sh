@@ -3,7 +3,11 @@
 # busybox, the real QEMU guest agent and an ssh server. `make run` shows it off
 # and the system tests boot it by the dozen.
 #
-#   scripts/guest-image.sh [OUT_DIR]
+#   scripts/guest-image.sh [--any-hardware] [OUT_DIR]
+#
+# With --any-hardware it gets a kernel that also knows SATA (AHCI), USB, e1000
+# and rtl8139; that one boots some seconds slower. Without, disks are virtio, SCSI
+# or IDE (i440fx) and cards are virtio.
 #
 # The result goes to a cache outside the clone and is built again only when this
 # file changed. Prints the folder's path as its last line. The folder holds
@@ -19,21 +23,31 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-OUT=${1:-${VIRGA_GUEST_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/virga/guest}}
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/virga
+if [ "${1:-}" = --any-hardware ]; then
+    shift
+    KERNEL=linux-image-amd64
+    OUT=${1:-$CACHE/guest-any-hardware}
+else
+    KERNEL=linux-image-cloud-amd64
+    OUT=${1:-${VIRGA_GUEST_DIR:-$CACHE/guest}}
+fi
+readonly CACHE KERNEL OUT
 readonly FILES=(tiny.qcow2 vmlinuz initrd cmdline)
-# TCG has no paravirtual clock, so a check of the timer can fail on a busy
-# machine; mitigations cost time and guard nothing in a throw-away guest.
-readonly CMDLINE="console=tty1 console=ttyS0,115200n8 quiet no_timer_check mitigations=off memhp_default_state=online random.trust_cpu=on"
+# Under emulation on a busy machine the kernel's check of the timer can fail.
+# Mitigations cost time and guard nothing in a throw-away guest. A guest to which
+# memory may be added would set 64 MB aside for bounce buffers: 4 MB will do.
+readonly CMDLINE="console=tty1 console=ttyS0,115200n8 quiet no_timer_check mitigations=off memhp_default_state=online random.trust_cpu=on swiotlb=2048"
 
 # Drivers that the guest may need; what they depend on comes along by itself.
-# The cloud kernel has no AHCI, e1000, rtl8139 and USB: disks are virtio, SCSI or
-# IDE (i440fx), cards are virtio.
 readonly MODULES=(
     virtio_pci virtio_blk virtio_net virtio_scsi virtio_console virtio-rng virtio_balloon virtio_mem virtio_input
     sd_mod sr_mod ata_piix ata_generic
-    isofs vfat nls_ascii nls_cp437 nls_utf8 nls_iso8859-1
-    button evdev
+    ext4 crc32c_generic isofs vfat nls_ascii nls_cp437 nls_utf8 nls_iso8859-1
+    button evdev atkbd i8042
 )
+# The cloud kernel lacks these; --any-hardware takes the kernel that has them.
+readonly MORE_MODULES=(ahci xhci_pci ehci_pci uhci_hcd usb-storage uas usbhid hid_generic e1000 e1000e 8139cp)
 
 WORK=
 cleanup() { [ -z "$WORK" ] || rm -rf "$WORK"; }
@@ -47,7 +61,7 @@ is_fresh() {
 # The packages whose content goes into the guest: the kernel that the meta
 # package points to, both servers, and every library package below them.
 guest_packages() {
-    apt-cache depends --no-recommends --no-suggests linux-image-cloud-amd64 |
+    apt-cache depends --no-recommends --no-suggests "$KERNEL" |
         sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1
     apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
         qemu-guest-agent dropbear-bin |
@@ -64,7 +78,7 @@ download() {
 }
 
 unpack() {
-    say "fetching kernel, guest agent and ssh server (about 35 MB)"
+    say "fetching kernel, guest agent and ssh server"
     mkdir -p "$WORK/debs" "$WORK/stage"
     if ! download 2>/dev/null; then
         say "the package lists are old or missing: reading them again"
@@ -85,7 +99,7 @@ copy_program() {
     for lib in $(objdump -p "$1" | awk '$1 == "NEEDED" { print $2 }'); do
         found=$(find "$WORK/stage" -name "$lib" -print -quit)
         [ -n "$found" ] || die "$1 needs $lib, which none of the packages has"
-        copy_program "$(realpath -s "$found")" lib64
+        copy_program "$(realpath -s "$found")" lib
     done
 }
 
@@ -122,6 +136,7 @@ write_system() {
     mkdir -p "$root"/{bin,dev,etc/acpi/PWRF,etc/dropbear,etc/virga,lib,mnt,proc,root/.ssh,run,sys,tmp,var/log,var/run}
     ln -s bin "$root/sbin"
     ln -s . "$root/usr"
+    ln -s lib "$root/lib64"
     chmod 700 "$root/root" "$root/root/.ssh"
     install -m 755 /bin/busybox "$root/bin/busybox"
     for applet in $("$root/bin/busybox" --list); do
@@ -376,8 +391,11 @@ make_initrd() {
     copy_program "$(find "$stage" -type f -name qemu-ga -print -quit)" bin
     copy_program "$(find "$stage" -type f -name dropbear -print -quit)" bin
     # The program interpreter is named by its full path in every program.
-    copy_program "$(realpath -s "$(find "$stage" -name ld-linux-x86-64.so.2 -print -quit)")" lib64
+    copy_program "$(realpath -s "$(find "$stage" -name ld-linux-x86-64.so.2 -print -quit)")" lib
     for module in "${MODULES[@]}"; do copy_module "$module"; done
+    if [ "$KERNEL" = linux-image-amd64 ]; then
+        for module in "${MORE_MODULES[@]}"; do copy_module "$module"; done
+    fi
     busybox depmod -b "$WORK/root" "$VERSION"
     (cd "$WORK/root" && find . -print0 | sort -z | cpio --quiet -0 -o -H newc -R 0:0 --reproducible) |
         zstd -q -19 >"$WORK/initrd"

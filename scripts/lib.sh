@@ -16,7 +16,7 @@ die() {
 }
 
 # Where pid files of the daemons that these scripts start are kept.
-VIRGA_RUN_DIR=/run/virga
+export VIRGA_RUN_DIR=/run/virga
 
 # A system that systemd booted has this folder (sd_booted(3) checks the same).
 has_systemd() { [ -d /run/systemd/system ]; }
@@ -39,7 +39,7 @@ become_root() {
     command -v sudo >/dev/null 2>&1 || die "this needs root: run it as root or install sudo"
     say "not root: going on through sudo"
     local setting keep=()
-    for setting in HOME XDG_CACHE_HOME CARGO_TARGET_DIR VIRGA_STATE VIRGA_LISTEN VIRGA_NODE_LISTEN VIRGA_BIN_DIR VIRGA_GUEST_DIR; do
+    for setting in HOME XDG_CACHE_HOME CARGO_TARGET_DIR VIRGA_STATE VIRGA_LISTEN VIRGA_NODE_LISTEN VIRGA_GUEST_DIR; do
         [ -z "${!setting:-}" ] || keep+=("$setting=${!setting}")
     done
     exec sudo env "${keep[@]}" bash "$0" "$@"

@@ -19,7 +19,7 @@ readonly RUN_PACKAGES=(
     # building the programs
     libvirt-dev pkg-config gcc libc6-dev make mold
     # the scripts themselves
-    openssh-client socat curl ca-certificates procps util-linux
+    openssh-client socat curl jq ca-certificates procps util-linux
 )
 readonly TEST_PACKAGES=(mmdebstrap)
 
@@ -44,7 +44,7 @@ missing_packages() {
     done
 }
 
-# The version without epoch-free rebuild marks: "+b3" is only a rebuild of the
+# The version without the mark of a rebuild: "+b3" is only a rebuild of the
 # same source, and differs from package to package.
 source_version() { sed -E 's/\+b[0-9]+$//' <<<"$1"; }
 
@@ -79,7 +79,7 @@ align_qemu() {
     local target package have version
     target=$(installed_version qemu-system-x86)
     [ -n "$target" ] || target=$(apt-cache policy qemu-system-x86 | sed -n 's/^ *Candidate: //p')
-    [ -n "$target" ] && [ "$target" != "(none)" ] || die "the enabled package sources do not offer qemu-system-x86"
+    case $target in '' | '(none)') die "the enabled package sources do not offer qemu-system-x86" ;; esac
     target=$(source_version "$target")
     for package in "${QEMU_PACKAGES[@]}"; do
         have=$(installed_version "$package")

@@ -1,0 +1,50 @@
+# `make help` lists what there is; each target says what it does while it runs.
+
+# Build results and the guest image live outside the clone, so that every clone
+# on a machine shares them.
+VIRGA_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/virga
+export CARGO_TARGET_DIR ?= $(VIRGA_CACHE)/target
+export VIRGA_GUEST_DIR ?= $(VIRGA_CACHE)/guest
+
+.DEFAULT_GOAL := help
+.PHONY: help build run stop test check bench fmt
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## install what is missing and build the programs (release)
+	@scripts/setup.sh run
+	@echo "build: virga-manager, virga-agent and virga into $(CARGO_TARGET_DIR)/release"
+	cargo build --release --bin virga-manager --bin virga-agent --bin virga
+
+run: build ## run manager, agent and a demo VM on this machine; Ctrl-C ends manager and agent
+	@scripts/guest-image.sh "$(VIRGA_GUEST_DIR)"
+	@scripts/run.sh
+
+stop: ## end all that `make run` started and REMOVE its VMs, networks and state
+	@scripts/stop.sh
+
+check: ## format, lints and fast tests; no virtual machine
+	@echo "check: format"
+	cargo fmt --check
+	@echo "check: lints"
+	cargo clippy --workspace --all-targets -- -D warnings
+	@echo "check: tests without the system tests"
+	cargo nextest run --workspace -E 'not package(virga-tests)'
+
+test: ## everything that must pass: format, lints, all tests, also those on real QEMU
+	@scripts/setup.sh test
+	@scripts/guest-image.sh "$(VIRGA_GUEST_DIR)"
+	@scripts/guest-image.sh --any-hardware
+	@echo "test: format"
+	cargo fmt --check
+	@echo "test: lints"
+	cargo clippy --workspace --all-targets -- -D warnings
+	@echo "test: all tests"
+	cargo nextest run --workspace
+
+bench: ## measure and compare with the limits
+	cargo xtask bench
+
+fmt: ## format the code
+	cargo fmt
