@@ -1,0 +1,539 @@
+//! The way to libvirtd: connections, events, and the few calls that the `virt` crate does not wrap.
+//!
+//! This is the crate's only module with `unsafe` (but for one line in `console`). Every call of libvirt blocks, so each runs on tokio's blocking
+//! pool, in one of three lanes with a bounded number of slots and a connection of its own: what a hostile guest can
+//! make slow (its agent) and what takes long by nature (saving memory) can never keep the rest waiting. A call that
+//! does not come back in time is an `Unavailable` error for the caller; its slot stays taken until libvirt lets go of
+//! it, at the latest when the keepalive finds the connection dead.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+use virga_model::{Error, ErrorCode, VmId};
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::{ErrorNumber, ErrorNumberEnum};
+use virt_sys as sys;
+
+/// Calls that run at the same time in one lane; libvirtd itself takes five of one client (`max_client_requests`).
+const SLOTS: usize = 4;
+/// Seconds between two keepalive messages, and how many may be missed.
+const KEEPALIVE: (i32, u32) = (5, 3);
+/// How long an ordinary call may take.
+pub const QUICK: Duration = Duration::from_secs(20);
+/// How long a call may take that waits for QEMU (start, hot plug).
+pub const SLOW: Duration = Duration::from_secs(90);
+/// How long saving a guest's memory may take.
+pub const SAVE: Duration = Duration::from_secs(30 * 60);
+
+/// Why a step failed, as seen on the thread that made the call.
+pub enum Fault {
+    /// libvirt said so.
+    Libvirt(virt::error::Error),
+    /// We said so.
+    Own(Error),
+}
+
+impl From<virt::error::Error> for Fault {
+    fn from(e: virt::error::Error) -> Fault {
+        Fault::Libvirt(e)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(e: Error) -> Fault {
+        Fault::Own(e)
+    }
+}
+
+impl Fault {
+    /// Whether libvirt said this.
+    pub fn is(&self, number: ErrorNumber) -> bool {
+        matches!(self, Fault::Libvirt(e) if number_is(e, number))
+    }
+
+    /// The error for people; `what` is what could not be done ("The VM could not be started").
+    pub fn explain(self, what: &str) -> Error {
+        match self {
+            Fault::Own(e) => e,
+            Fault::Libvirt(e) => explain(what, &e),
+        }
+    }
+}
+
+/// Whether `e` is of that kind.
+pub fn number_is(e: &virt::error::Error, number: ErrorNumber) -> bool {
+    matches!(e.code(), ErrorNumberEnum::Known(n) if n == number)
+}
+
+fn explain(what: &str, e: &virt::error::Error) -> Error {
+    let said: String = e.message().chars().filter(|c| !c.is_control()).take(600).collect();
+    let message = format!("{what}: libvirt says \"{said}\".");
+    let ErrorNumberEnum::Known(number) = e.code() else { return Error::host(message) };
+    match number {
+        ErrorNumber::NoDomain | ErrorNumber::NoNetwork => Error::new(ErrorCode::NotFound, message),
+        ErrorNumber::OperationInvalid => Error::conflict(message).with_hint("The VM's state has changed meanwhile; look at it again."),
+        ErrorNumber::NoConnect | ErrorNumber::Rpc | ErrorNumber::AuthFailed => unavailable(&message),
+        ErrorNumber::OperationTimeout | ErrorNumber::AgentUnresponsive | ErrorNumber::ResourceBusy => {
+            Error::new(ErrorCode::Unavailable, message).with_hint("Try again in a moment.")
+        }
+        _ => Error::host(message).with_hint("The log of libvirtd and /var/log/libvirt/qemu on the host tell more."),
+    }
+}
+
+fn unavailable(message: &str) -> Error {
+    Error::new(ErrorCode::Unavailable, message)
+        .with_hint("Check that libvirtd runs on the host (systemctl status libvirtd). The VMs themselves go on running without it.")
+}
+
+/// Which connection and slots a call uses.
+#[derive(Clone, Copy, Debug)]
+pub enum Lane {
+    /// What is answered at once or has to be done now.
+    Control = 0,
+    /// Guest agents: as slow as a guest likes.
+    Guest = 1,
+    /// Saving memory, screenshots.
+    Long = 2,
+}
+
+/// libvirt on this host.
+pub struct Libvirt {
+    uri: String,
+    lanes: [Line; 3],
+    changes: watch::Sender<u64>,
+    vms: Mutex<HashMap<VmId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+struct Line {
+    slots: Arc<Semaphore>,
+    live: Mutex<Option<Arc<Live>>>,
+}
+
+/// An open connection with its event registrations.
+struct Live {
+    conn: Connect,
+    events: Vec<c_int>,
+    watches_close: bool,
+}
+
+impl Libvirt {
+    /// Prepares the event loop; connects at the first call.
+    ///
+    /// # Errors
+    /// When libvirt's event loop cannot be set up.
+    pub fn new(uri: &str) -> Result<Arc<Libvirt>, Error> {
+        start_event_loop()?;
+        let line = || Line { slots: Arc::new(Semaphore::new(SLOTS)), live: Mutex::new(None) };
+        Ok(Arc::new(Libvirt { uri: uri.to_string(), lanes: [line(), line(), line()], changes: watch::Sender::new(0), vms: Mutex::new(HashMap::new()) }))
+    }
+
+    /// Wakes when any domain changed its state, and when the connection was lost or made again.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Runs `f` with a live connection. `what` says for people what failed if it fails.
+    ///
+    /// # Errors
+    /// What `f` says; `Unavailable` when libvirtd is down or does not answer within `limit`.
+    pub async fn call<T, F>(self: &Arc<Self>, lane: Lane, limit: Duration, what: &'static str, f: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connect) -> Result<T, Fault> + Send + 'static,
+    {
+        let slow = || unavailable(&format!("{what}: libvirt has not answered for {} s.", limit.as_secs()));
+        let this = self.clone();
+        let work = async move {
+            let slot = this.lanes[lane as usize].slots.clone().acquire_owned().await.map_err(|e| Error::internal(e.to_string()))?;
+            tokio::task::spawn_blocking(move || {
+                // Kept until the call is back, even when nobody waits for it any more.
+                let _slot = slot;
+                this.run(lane, what, f)
+            })
+            .await
+            .map_err(|e| Error::internal(format!("{what}: the call into libvirt broke off: {e}.")))?
+        };
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(slow()))
+    }
+
+    /// As [`Libvirt::call`] on the VM's domain, which must be ours; calls for one VM come one after the other.
+    ///
+    /// # Errors
+    /// As `call`; `NotFound` when there is no such domain, `Conflict` when it is not Virga's.
+    pub async fn change<T, F>(self: &Arc<Self>, vm: VmId, lane: Lane, limit: Duration, what: &'static str, f: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connect, &Domain) -> Result<T, Fault> + Send + 'static,
+    {
+        self.guarded(vm, lane, limit, what, move |conn| match ours(conn, vm)? {
+            Some(d) => f(conn, &d),
+            None => Err(no_domain(what, vm).into()),
+        })
+        .await
+    }
+
+    /// As [`Libvirt::call`]; calls for one VM come one after the other.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub async fn guarded<T, F>(self: &Arc<Self>, vm: VmId, lane: Lane, limit: Duration, what: &'static str, f: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connect) -> Result<T, Fault> + Send + 'static,
+    {
+        let lock = self.vm_lock(vm);
+        let guard = tokio::time::timeout(limit, lock.lock_owned()).await.map_err(|_| {
+            Error::new(ErrorCode::Unavailable, format!("{what}: another step on this VM has not ended for {} s.", limit.as_secs()))
+                .with_hint("Try again when it has ended.")
+        })?;
+        self.call(lane, limit, what, move |conn| {
+            let _guard = guard;
+            f(conn)
+        })
+        .await
+    }
+
+    fn vm_lock(&self, vm: VmId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut vms = self.vms.lock().unwrap_or_else(PoisonError::into_inner);
+        if vms.len() > 1024 {
+            vms.retain(|_, l| Arc::strong_count(l) > 1);
+        }
+        vms.entry(vm).or_default().clone()
+    }
+
+    fn run<T>(&self, lane: Lane, what: &str, f: impl FnOnce(&Connect) -> Result<T, Fault>) -> Result<T, Error> {
+        let live = self.live(lane).map_err(|e| unavailable(&format!("{what}: libvirt at {} cannot be reached: {}.", self.uri, e.message())))?;
+        let done = f(&live.conn);
+        if done.is_err() && !live.conn.is_alive().unwrap_or(false) {
+            self.forget(lane, &live);
+            return done.map_err(|f| match f {
+                Fault::Own(e) => e,
+                Fault::Libvirt(e) => unavailable(&format!("{what}: the connection to libvirt was lost: {}.", e.message())),
+            });
+        }
+        done.map_err(|f| f.explain(what))
+    }
+
+    /// The lane's connection, made anew when there is none or it is dead.
+    fn live(&self, lane: Lane) -> Result<Arc<Live>, virt::error::Error> {
+        let mut slot = self.lanes[lane as usize].live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = slot.as_ref() {
+            if live.conn.is_alive().unwrap_or(false) {
+                return Ok(live.clone());
+            }
+            *slot = None;
+        }
+        let conn = Connect::open(Some(&self.uri))?;
+        // Fails for drivers that are not remote (test:///), which need none.
+        let _ = conn.set_keep_alive(KEEPALIVE.0, KEEPALIVE.1);
+        let mut live = Live { conn, events: Vec::new(), watches_close: false };
+        if matches!(lane, Lane::Control) {
+            for event in [sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, sys::VIR_DOMAIN_EVENT_ID_IO_ERROR] {
+                live.events.push(register(&live.conn, event as c_int, &self.changes)?);
+            }
+            live.watches_close = register_close(&live.conn, &self.changes);
+            // What happened while nobody listened.
+            self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        }
+        let live = Arc::new(live);
+        *slot = Some(live.clone());
+        Ok(live)
+    }
+
+    fn forget(&self, lane: Lane, dead: &Arc<Live>) {
+        let mut slot = self.lanes[lane as usize].live.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(|l| Arc::ptr_eq(l, dead)) {
+            *slot = None;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        for id in &self.events {
+            // SAFETY: `conn` is open (it is closed after this), and the id came from it. libvirt frees the callback's
+            // data through `free_sender` when it no longer uses it. An error only means that the connection is dead.
+            unsafe { sys::virConnectDomainEventDeregisterAny(self.conn.as_ptr(), *id) };
+        }
+        if self.watches_close {
+            // SAFETY: as above, for the one callback registered by `register_close`.
+            unsafe { sys::virConnectUnregisterCloseCallback(self.conn.as_ptr(), Some(on_close)) };
+        }
+    }
+}
+
+/// The error for a VM that the hypervisor does not know.
+pub fn no_domain(what: &str, vm: VmId) -> Error {
+    Error::new(ErrorCode::NotFound, format!("{what}: this host's libvirt has no domain {vm}."))
+}
+
+/// The domain of that id; none when there is none.
+///
+/// # Errors
+/// What libvirt says.
+pub fn lookup(conn: &Connect, vm: VmId) -> Result<Option<Domain>, Fault> {
+    match conn.lookup_domain_by_uuid(vm.0) {
+        Ok(d) => Ok(Some(d)),
+        Err(e) if number_is(&e, ErrorNumber::NoDomain) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// As [`lookup`]; a domain without our metadata is refused.
+///
+/// # Errors
+/// `Conflict` for a foreign domain.
+pub fn ours(conn: &Connect, vm: VmId) -> Result<Option<Domain>, Fault> {
+    let Some(d) = lookup(conn, vm)? else { return Ok(None) };
+    if is_ours(&d)? { Ok(Some(d)) } else { Err(foreign(vm).into()) }
+}
+
+fn foreign(vm: VmId) -> Error {
+    Error::conflict(format!("The libvirt domain {vm} does not carry Virga's metadata, so it is somebody else's and is not touched."))
+        .with_hint("Look at it with virsh dumpxml. If it was Virga's and its metadata was edited away, put the <virga:vm> element back.")
+}
+
+/// Whether the domain carries our metadata.
+///
+/// # Errors
+/// What libvirt says.
+pub fn is_ours(d: &Domain) -> Result<bool, Fault> {
+    match d.metadata(sys::VIR_DOMAIN_METADATA_ELEMENT as i32, Some(crate::domain_xml::NAMESPACE), 0) {
+        Ok(_) => Ok(true),
+        Err(e) if number_is(&e, ErrorNumber::NoDomainMetadata) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// State and reason as libvirt's numbers (the crate's own `state` swallows errors).
+///
+/// # Errors
+/// What libvirt says.
+pub fn state(d: &Domain) -> Result<(u32, i32), Fault> {
+    let (mut state, mut reason): (c_int, c_int) = (0, 0);
+    // SAFETY: `d` holds a valid domain, and both pointers lead to live integers.
+    let r = unsafe { sys::virDomainGetState(d.as_ptr(), &raw mut state, &raw mut reason, 0) };
+    if r < 0 {
+        return Err(virt::error::Error::last_error().into());
+    }
+    Ok((u32::try_from(state).unwrap_or(0), reason))
+}
+
+/// Numbers by name.
+pub type Numbers = HashMap<String, u64>;
+
+/// Integer statistics of every running domain in one call, by UUID.
+///
+/// # Errors
+/// What libvirt says.
+pub fn statistics(conn: &Connect) -> Result<Vec<(Uuid, Numbers)>, Fault> {
+    let wanted = sys::VIR_DOMAIN_STATS_CPU_TOTAL
+        | sys::VIR_DOMAIN_STATS_BALLOON
+        | sys::VIR_DOMAIN_STATS_VCPU
+        | sys::VIR_DOMAIN_STATS_INTERFACE
+        | sys::VIR_DOMAIN_STATS_BLOCK;
+    // NOWAIT: a domain whose QEMU hangs gives what is known without asking QEMU.
+    let flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_PAUSED | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+    let mut records: *mut sys::virDomainStatsRecordPtr = std::ptr::null_mut();
+    // SAFETY: `conn` is open; `records` is where libvirt puts a list that we free below.
+    let count = unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), wanted, &raw mut records, flags) };
+    let Ok(count) = usize::try_from(count) else {
+        return Err(virt::error::Error::last_error().into());
+    };
+    let mut out = Vec::with_capacity(count);
+    for i in 0..count {
+        // SAFETY: the list holds `count` valid records, each with a valid domain and `nparams` parameters.
+        unsafe {
+            let record = &**records.add(i);
+            let mut uuid = [0u8; 16];
+            if sys::virDomainGetUUID(record.dom, uuid.as_mut_ptr()) == 0 {
+                out.push((Uuid::from_bytes(uuid), integers(record.params, record.nparams)));
+            }
+        }
+    }
+    // SAFETY: the list came from virConnectGetAllDomainStats and is not used any more; NULL is allowed.
+    unsafe { sys::virDomainStatsRecordListFree(records) };
+    Ok(out)
+}
+
+/// The non-negative integers among typed parameters.
+///
+/// # Safety
+/// `params` must lead to `count` parameters of libvirt (or `count` be 0 or less).
+unsafe fn integers(params: sys::virTypedParameterPtr, count: c_int) -> Numbers {
+    let mut out = HashMap::new();
+    for i in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: the caller says that there are `count` of them; the union's member is chosen by its type, and the
+        // name is NUL-terminated within its 80 bytes, as libvirt guarantees.
+        unsafe {
+            let p = &*params.add(i);
+            let value = match p.type_ as u32 {
+                sys::VIR_TYPED_PARAM_INT => u64::try_from(p.value.i).ok(),
+                sys::VIR_TYPED_PARAM_UINT => Some(u64::from(p.value.ui)),
+                sys::VIR_TYPED_PARAM_LLONG => u64::try_from(p.value.l).ok(),
+                sys::VIR_TYPED_PARAM_ULLONG => Some(p.value.ul),
+                _ => None,
+            };
+            if let Some(v) = value {
+                out.insert(CStr::from_ptr(p.field.as_ptr()).to_string_lossy().into_owned(), v);
+            }
+        }
+    }
+    out
+}
+
+/// The first screen of a running domain, as the bytes that QEMU gives (at most `limit` of them).
+///
+/// # Errors
+/// What libvirt says; `HostFailed` when there are more bytes.
+pub fn screenshot(conn: &Connect, d: &Domain, limit: usize) -> Result<Vec<u8>, Fault> {
+    /// Owns a stream; unlike the crate's own type it never panics.
+    struct Stream(sys::virStreamPtr);
+    impl Drop for Stream {
+        fn drop(&mut self) {
+            // SAFETY: the pointer came from virStreamNew and is freed once.
+            unsafe { sys::virStreamFree(self.0) };
+        }
+    }
+    // SAFETY: `conn` is open.
+    let stream = unsafe { sys::virStreamNew(conn.as_ptr(), 0) };
+    if stream.is_null() {
+        return Err(virt::error::Error::last_error().into());
+    }
+    let stream = Stream(stream);
+    // SAFETY: both pointers are valid; the answer is a string that we free.
+    let kind = unsafe { sys::virDomainScreenshot(d.as_ptr(), stream.0, 0, 0) };
+    if kind.is_null() {
+        return Err(virt::error::Error::last_error().into());
+    }
+    // SAFETY: libvirt allocated the string with malloc for us.
+    unsafe { libc::free(kind.cast::<c_void>()) };
+    let mut out = Vec::new();
+    let mut buffer = vec![0u8; 256 * 1024];
+    loop {
+        // SAFETY: the buffer has as many bytes as we say.
+        let n = unsafe { sys::virStreamRecv(stream.0, buffer.as_mut_ptr().cast::<c_char>(), buffer.len()) };
+        match usize::try_from(n) {
+            Ok(0) => break,
+            Ok(n) if out.len() + n <= limit => out.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+            Ok(_) => {
+                // SAFETY: the stream is valid; its data are not wanted any more.
+                unsafe { sys::virStreamAbort(stream.0) };
+                return Err(Error::host(format!("The screenshot is larger than {limit} bytes.")).into());
+            }
+            Err(_) => {
+                let e = virt::error::Error::last_error();
+                // SAFETY: as above.
+                unsafe { sys::virStreamAbort(stream.0) };
+                return Err(e.into());
+            }
+        }
+    }
+    // SAFETY: the stream is valid and has been read to its end.
+    unsafe { sys::virStreamFinish(stream.0) };
+    Ok(out)
+}
+
+/// Registers libvirt's own event loop and runs it on a thread; once for the whole process, before any connection.
+fn start_event_loop() -> Result<(), Error> {
+    static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
+    STARTED
+        .get_or_init(|| {
+            // libvirt would print every error to standard error; ours go where they belong.
+            virt::error::clear_error_callback();
+            virt::event::event_register_default_impl().map_err(|e| e.message().to_string())?;
+            std::thread::Builder::new()
+                .name("libvirt-events".into())
+                .spawn(|| {
+                    loop {
+                        if virt::event::event_run_default_impl().is_err() {
+                            std::thread::sleep(Duration::from_millis(200));
+                        }
+                    }
+                })
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        })
+        .clone()
+        .map_err(|e| Error::host(format!("libvirt's event loop cannot be started: {e}.")))
+}
+
+fn register(conn: &Connect, event: c_int, changes: &watch::Sender<u64>) -> Result<c_int, virt::error::Error> {
+    // SAFETY: a function pointer of another signature is what libvirt's API asks for: for the lifecycle and I/O error
+    // events it calls it with the arguments of `on_lifecycle` and `on_io_error`.
+    let callback: sys::virConnectDomainEventGenericCallback = unsafe {
+        if event == sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE as c_int {
+            std::mem::transmute::<LifecycleCallback, sys::virConnectDomainEventGenericCallback>(on_lifecycle)
+        } else {
+            std::mem::transmute::<IoErrorCallback, sys::virConnectDomainEventGenericCallback>(on_io_error)
+        }
+    };
+    let data = Box::into_raw(Box::new(changes.clone())).cast::<c_void>();
+    // SAFETY: `conn` is open; `data` is a boxed sender that libvirt hands to the callbacks and, in the end, to
+    // `free_sender`.
+    let id = unsafe { sys::virConnectDomainEventRegisterAny(conn.as_ptr(), std::ptr::null_mut(), event, callback, data, Some(free_sender)) };
+    if id < 0 {
+        let e = virt::error::Error::last_error();
+        // SAFETY: libvirt did not take it, so it is ours to free.
+        unsafe { free_sender(data) };
+        return Err(e);
+    }
+    Ok(id)
+}
+
+fn register_close(conn: &Connect, changes: &watch::Sender<u64>) -> bool {
+    let data = Box::into_raw(Box::new(changes.clone())).cast::<c_void>();
+    // SAFETY: as in `register`.
+    let r = unsafe { sys::virConnectRegisterCloseCallback(conn.as_ptr(), Some(on_close), data, Some(free_sender)) };
+    if r < 0 {
+        // SAFETY: libvirt did not take it, so it is ours to free.
+        unsafe { free_sender(data) };
+    }
+    r >= 0
+}
+
+type LifecycleCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
+type IoErrorCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *const c_char, *const c_char, c_int, *mut c_void);
+
+/// # Safety
+/// Called by libvirt with the data given at registration.
+unsafe extern "C" fn on_lifecycle(_: sys::virConnectPtr, _: sys::virDomainPtr, _: c_int, _: c_int, data: *mut c_void) -> c_int {
+    // SAFETY: the caller's duty.
+    unsafe { bump(data) };
+    0
+}
+
+/// # Safety
+/// Called by libvirt with the data given at registration.
+unsafe extern "C" fn on_io_error(_: sys::virConnectPtr, _: sys::virDomainPtr, _: *const c_char, _: *const c_char, _: c_int, data: *mut c_void) {
+    // SAFETY: the caller's duty.
+    unsafe { bump(data) };
+}
+
+/// # Safety
+/// Called by libvirt with the data given at registration.
+unsafe extern "C" fn on_close(_: sys::virConnectPtr, _: c_int, data: *mut c_void) {
+    // SAFETY: the caller's duty.
+    unsafe { bump(data) };
+}
+
+/// # Safety
+/// `data` must be a boxed sender that has not been freed.
+unsafe fn bump(data: *mut c_void) {
+    if !data.is_null() {
+        // SAFETY: the caller's duty; the sender may be used from any thread.
+        let changes = unsafe { &*data.cast::<watch::Sender<u64>>() };
+        changes.send_modify(|n| *n = n.wrapping_add(1));
+    }
+}
+
+/// # Safety
+/// `data` must be a boxed sender that nobody uses any more.
+unsafe extern "C" fn free_sender(data: *mut c_void) {
+    // SAFETY: the caller's duty.
+    drop(unsafe { Box::from_raw(data.cast::<watch::Sender<u64>>()) });
+}

@@ -1,0 +1,89 @@
+//! Where things lie below the store and the run folder: the only place that builds such a path.
+
+use std::path::{Path, PathBuf};
+use virga_model::image::ImageFormat;
+use virga_model::{DiskId, Error, ImageId, VmId};
+
+/// Longest path of a Unix socket (`sun_path` has 108 bytes; QEMU and libvirt need a little).
+const SOCKET_PATH_MAX: usize = 100;
+
+/// The folders of an agent.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// Images and disks.
+    pub store: PathBuf,
+    /// Sockets.
+    pub run: PathBuf,
+}
+
+impl Paths {
+    /// The image cache.
+    pub fn images(&self) -> PathBuf {
+        self.store.join("images")
+    }
+
+    /// A complete image.
+    pub fn image(&self, id: ImageId, format: ImageFormat) -> PathBuf {
+        self.images().join(format!("{id}.{format}"))
+    }
+
+    /// An image on its way.
+    pub fn image_part(&self, id: ImageId) -> PathBuf {
+        self.images().join(format!("{id}.part"))
+    }
+
+    /// The folders of the VMs.
+    pub fn vms(&self) -> PathBuf {
+        self.store.join("vms")
+    }
+
+    /// A VM's folder.
+    pub fn vm(&self, vm: VmId) -> PathBuf {
+        self.vms().join(vm.to_string())
+    }
+
+    /// A disk's file.
+    pub fn disk(&self, vm: VmId, disk: DiskId) -> PathBuf {
+        self.vm(vm).join(format!("{disk}.qcow2"))
+    }
+
+    /// A VM's cloud-init seed.
+    pub fn seed(&self, vm: VmId) -> PathBuf {
+        self.vm(vm).join("seed.iso")
+    }
+
+    /// A VM's UEFI variables.
+    pub fn nvram(&self, vm: VmId) -> PathBuf {
+        self.vm(vm).join("nvram.fd")
+    }
+
+    /// The folder of a VM's sockets.
+    pub fn sockets(&self, vm: VmId) -> PathBuf {
+        self.run.join(vm.to_string())
+    }
+
+    /// A VM's screen.
+    ///
+    /// # Errors
+    /// `HostFailed` when the run folder's path is too long for a socket.
+    pub fn vnc(&self, vm: VmId) -> Result<PathBuf, Error> {
+        let path = self.sockets(vm).join("vnc.sock");
+        if path.as_os_str().len() >= SOCKET_PATH_MAX {
+            return Err(Error::host(format!("The path {} is too long for a Unix socket.", path.display()))
+                .with_hint("Give the agent a run folder with a shorter path, e.g. /run/virga."));
+        }
+        Ok(path)
+    }
+}
+
+/// `path` as text: libvirt and qemu-img take nothing else.
+///
+/// # Errors
+/// `HostFailed` for a path that is no UTF-8 or not absolute.
+pub fn text(path: &Path) -> Result<&str, Error> {
+    match path.to_str() {
+        Some(t) if t.starts_with('/') && !t.contains(char::is_control) => Ok(t),
+        _ => Err(Error::host(format!("The path {} cannot be given to libvirt.", path.display()))
+            .with_hint("Use an absolute path of plain characters for the agent's store.")),
+    }
+}

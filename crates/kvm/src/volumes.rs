@@ -1,0 +1,283 @@
+//! Disk files and the image cache.
+
+use crate::domain_xml::qemu_format;
+use crate::paths::text;
+use crate::{Kvm, Result, blocking, files, program};
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use virga_agent::host::{StoredDisk, Volumes};
+use virga_model::image::{HEADER_BYTES, ImageFormat, inspect};
+use virga_model::order::ImageRef;
+use virga_model::vm::DiskSpec;
+use virga_model::{DiskId, Error, ImageId, VmId};
+
+/// How long making or growing a disk's file may take.
+const QEMU_IMG: Duration = Duration::from_secs(60);
+/// Address space and processor time of qemu-img.
+const LIMITS: [&str; 2] = ["--as=2147483648", "--cpu=60"];
+
+/// What the header of a qcow2 file says.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    size_bytes: u64,
+    backing: Option<PathBuf>,
+}
+
+/// Reads the header of a disk's file ourselves: the guest may have written anything into its disk, but not here.
+fn header(path: &Path) -> Result<Option<Header>> {
+    let cannot = |e: std::io::Error| files::failed("Cannot read", path, &e);
+    let f = std::fs::File::open(path).map_err(cannot)?;
+    let mut head = [0u8; 32];
+    if f.read_exact_at(&mut head, 0).is_err() || !head.starts_with(b"QFI\xfb") {
+        return Ok(None);
+    }
+    let u64_at = |at: usize| head.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes);
+    let length = head.get(16..20).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes) as usize;
+    let mut backing = None;
+    if u64_at(8) != 0 && length <= 4096 {
+        let mut name = vec![0u8; length];
+        f.read_exact_at(&mut name, u64_at(8)).map_err(cannot)?;
+        backing = Some(PathBuf::from(String::from_utf8_lossy(&name).into_owned()));
+    }
+    Ok(Some(Header { size_bytes: u64_at(24), backing }))
+}
+
+async fn qemu_img(args: &[&str]) -> Result<String> {
+    let mut all = LIMITS.to_vec();
+    all.extend(["--", "/usr/bin/qemu-img"]);
+    all.extend(args);
+    program::run("/usr/bin/prlimit", &all, QEMU_IMG).await
+}
+
+/// Every disk file with its path.
+fn list(vms: &Path) -> Result<Vec<(StoredDisk, PathBuf, Option<PathBuf>)>> {
+    let mut out = Vec::new();
+    for folder in entries(vms)? {
+        let Some(vm) = name_of(&folder).and_then(|n| n.parse::<VmId>().ok()) else { continue };
+        for file in entries(&folder)? {
+            let id = name_of(&file).and_then(|n| n.strip_suffix(".qcow2")).and_then(|n| n.parse::<DiskId>().ok());
+            let Some(id) = id else { continue };
+            let found = match header(&file) {
+                // Removed since the folder was read.
+                Err(_) if !file.exists() => continue,
+                other => other?,
+            };
+            let Some(h) = found else {
+                tracing::warn!(path = %file.display(), "a disk's file is no qcow2");
+                out.push((StoredDisk { id, vm, size_bytes: 0 }, file, None));
+                continue;
+            };
+            out.push((StoredDisk { id, vm, size_bytes: h.size_bytes }, file, h.backing));
+        }
+    }
+    out.sort_by_key(|(d, _, _)| (d.vm, d.id));
+    Ok(out)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let cannot = |e: &std::io::Error| files::failed("Cannot list", folder, e);
+    match std::fs::read_dir(folder) {
+        Ok(all) => all.map(|e| e.map(|e| e.path()).map_err(|e| cannot(&e))).collect(),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(e) => Err(cannot(&e)),
+    }
+}
+
+fn name_of(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+/// Takes a temporary file away when it is not wanted any more.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Checks a transferred image and gives it its final name.
+fn commit(part: &Path, done: &Path, image: &ImageRef) -> Result<()> {
+    if done.is_file() {
+        return files::remove(part);
+    }
+    let refuse = |why: String| {
+        let e = Error::host(format!("The image {} that was transferred is not the one in the library: {why}. It was thrown away.", image.id))
+            .with_hint("The transfer is tried again. If it goes on failing, check the manager's library and the host's disk.");
+        // Best effort: the next transfer starts by looking at it again.
+        let _ = std::fs::remove_file(part);
+        e
+    };
+    let cannot = |e: std::io::Error| files::failed("Cannot read", part, &e);
+    let mut f = std::fs::File::open(part).map_err(cannot)?;
+    let length = f.metadata().map_err(cannot)?.len();
+    if length != image.size_bytes {
+        return Err(refuse(format!("it has {length} bytes instead of {}", image.size_bytes)));
+    }
+    let mut head = Vec::new();
+    (&mut f).take(HEADER_BYTES as u64).read_to_end(&mut head).map_err(cannot)?;
+    f.seek(SeekFrom::Start(0)).map_err(cannot)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let n = f.read(&mut buffer).map_err(cannot)?;
+        if n == 0 {
+            break;
+        }
+        hash.update(buffer.get(..n).unwrap_or_default());
+    }
+    if !hex::encode(hash.finalize()).eq_ignore_ascii_case(&image.sha256) {
+        return Err(refuse("its SHA-256 is another".into()));
+    }
+    let seen = inspect(&head, length).map_err(|e| refuse(e.message))?;
+    if seen.format != image.format || seen.virtual_bytes != image.virtual_bytes {
+        return Err(refuse(format!("it is {} of {} bytes for the guest", seen.format, seen.virtual_bytes)));
+    }
+    let cannot = |e: std::io::Error| files::failed("Cannot keep", done, &e);
+    // Nobody may write to what many disks stand on; every guest may read it.
+    f.set_permissions(std::fs::Permissions::from_mode(0o444)).and_then(|()| f.sync_all()).map_err(cannot)?;
+    std::fs::rename(part, done).map_err(cannot)?;
+    done.parent().map_or(Ok(()), files::sync_folder)
+}
+
+fn write_piece(part: &Path, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
+    let cannot = |e: std::io::Error| files::failed("Cannot write", part, &e);
+    let f = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(part).map_err(cannot)?;
+    let length = f.metadata().map_err(cannot)?.len();
+    if offset > length {
+        return Err(Error::conflict(format!("A piece of the image {} at {offset} would leave a gap: {length} bytes are there.", image.id)));
+    }
+    if offset.saturating_add(data.len() as u64) > image.size_bytes {
+        return Err(Error::conflict(format!("A piece of the image {} goes beyond its end.", image.id)));
+    }
+    f.write_all_at(data, offset).map_err(cannot)
+}
+
+#[async_trait]
+impl Volumes for Kvm {
+    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
+        let path = self.paths.disk(vm, disk.id);
+        if tokio::fs::try_exists(&path).await.map_err(|e| files::failed("Cannot look at", &path, &e))? {
+            return Ok(());
+        }
+        let paths = self.paths.clone();
+        blocking(move || files::vm_folder(&paths, vm)).await?;
+        // A name of its own, so that two who make the same disk do not disturb each other.
+        let new = Temporary(path.with_file_name(format!("{}.{}.new", disk.id, uuid::Uuid::new_v4().simple())));
+        let size = disk.size_bytes.to_string();
+        let mut args = vec!["create", "-q", "-f", "qcow2", "-o", "compat=1.1"];
+        let base;
+        if let Some(i) = image {
+            base = self.paths.image(i.id, i.format);
+            if !base.is_file() {
+                return Err(Error::conflict(format!("The image {} is not in the host's cache yet.", i.id)));
+            }
+            if disk.size_bytes < i.virtual_bytes {
+                let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
+                return Err(Error::invalid("disks.size_bytes", message));
+            }
+            args.extend(["-b", text(&base)?, "-F", qemu_format(i.format)]);
+        }
+        args.extend(["--", text(&new.0)?, &size]);
+        qemu_img(&args).await?;
+        blocking(move || {
+            let cannot = |e: std::io::Error| files::failed("Cannot keep", &path, &e);
+            let f = std::fs::File::open(&new.0).map_err(cannot)?;
+            f.set_permissions(std::fs::Permissions::from_mode(0o600)).and_then(|()| f.sync_all()).map_err(cannot)?;
+            // A link, not a rename: it never replaces a disk that somebody else made meanwhile.
+            match std::fs::hard_link(&new.0, &path) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(cannot)?,
+            }
+            path.parent().map_or(Ok(()), files::sync_folder)
+        })
+        .await
+    }
+
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec) -> Result<()> {
+        let path = self.paths.disk(vm, disk.id);
+        let seen = path.clone();
+        let Some(now) = blocking(move || header(&seen)).await? else {
+            return Err(Error::host(format!("The file {} is no qcow2 disk.", path.display())).with_hint("The disk may be damaged; restore it from a backup."));
+        };
+        if now.size_bytes >= disk.size_bytes {
+            return Ok(());
+        }
+        let size = disk.size_bytes.to_string();
+        qemu_img(&["resize", "-q", "-f", "qcow2", "--", text(&path)?, &size]).await.map(|_| ())
+    }
+
+    async fn disk_remove(&self, vm: VmId, disk: DiskId) -> Result<()> {
+        let path = self.paths.disk(vm, disk);
+        blocking(move || files::remove(&path)).await
+    }
+
+    async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
+        let (folder, sockets) = (self.paths.vm(vm), self.paths.sockets(vm));
+        blocking(move || {
+            files::remove_folder(&sockets)?;
+            files::remove_folder(&folder)
+        })
+        .await
+    }
+
+    async fn disks(&self) -> Result<Vec<StoredDisk>> {
+        let vms = self.paths.vms();
+        blocking(move || Ok(list(&vms)?.into_iter().map(|(d, _, _)| d).collect())).await
+    }
+
+    async fn images(&self) -> Result<Vec<ImageId>> {
+        let folder = self.paths.images();
+        blocking(move || {
+            let is_image = |p: &PathBuf| {
+                let (stem, end) = name_of(p)?.split_once('.')?;
+                ["qcow2", "raw", "iso"].contains(&end).then(|| stem.parse::<ImageId>().ok()).flatten()
+            };
+            let mut out: Vec<ImageId> = entries(&folder)?.iter().filter_map(is_image).collect();
+            out.sort();
+            out.dedup();
+            Ok(out)
+        })
+        .await
+    }
+
+    async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64> {
+        let part = self.paths.image_part(image.id);
+        blocking(move || match std::fs::metadata(&part) {
+            Ok(m) => Ok(m.len()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(e) => Err(files::failed("Cannot look at", &part, &e)),
+        })
+        .await
+    }
+
+    async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
+        let (part, image, data) = (self.paths.image_part(image.id), image.clone(), data.to_vec());
+        blocking(move || write_piece(&part, &image, offset, &data)).await
+    }
+
+    async fn image_commit(&self, image: &ImageRef) -> Result<()> {
+        let (part, done, image) = (self.paths.image_part(image.id), self.paths.image(image.id, image.format), image.clone());
+        blocking(move || commit(&part, &done, &image)).await
+    }
+
+    async fn image_remove(&self, image: ImageId) -> Result<()> {
+        let paths = self.paths.clone();
+        blocking(move || {
+            let files_of: Vec<PathBuf> = [ImageFormat::Qcow2, ImageFormat::Raw, ImageFormat::Iso].map(|f| paths.image(image, f)).to_vec();
+            if let Some((disk, _, _)) = list(&paths.vms())?.iter().find(|(_, _, b)| b.as_ref().is_some_and(|b| files_of.contains(b))) {
+                return Err(Error::conflict(format!("The image {image} is in use: the disk {} of the VM {} stands on it.", disk.id, disk.vm))
+                    .with_hint("Remove the VM first."));
+            }
+            for f in &files_of {
+                files::remove(f)?;
+            }
+            files::remove(&paths.image_part(image))
+        })
+        .await
+    }
+}
