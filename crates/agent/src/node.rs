@@ -1,6 +1,7 @@
 //! One node: its VMs, the calls of managers, and what it remembers across restarts.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore};
 use virga_model::order::{Act, ActResult, CallHead, NodeAnswer, NodeCall, Progress, VmOrder, VmReport};
@@ -28,6 +29,8 @@ pub struct Node {
     /// Wakes the report loop.
     pub(crate) changed: Notify,
     epoch: Mutex<i64>,
+    /// Revisions of what is said about VMs; the upper half counts the starts of this agent.
+    revisions: Arc<AtomicU64>,
     pub(crate) started_at: Time,
 }
 
@@ -41,6 +44,9 @@ pub struct Slot {
     /// Whether somebody works on the order.
     busy: Mutex<bool>,
     acting: Mutex<HashSet<TaskId>>,
+    /// What was last said, with its revision.
+    said: Mutex<Observed>,
+    revisions: Arc<AtomicU64>,
 }
 
 /// What is true now; never journalled.
@@ -58,7 +64,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Slot {
-    fn new(record: Record) -> Slot {
+    fn new(record: Record, revisions: &Arc<AtomicU64>) -> Slot {
         Slot {
             id: record.order.id,
             record: Mutex::new(record),
@@ -66,6 +72,8 @@ impl Slot {
             live: Mutex::default(),
             busy: Mutex::new(false),
             acting: Mutex::default(),
+            said: Mutex::default(),
+            revisions: revisions.clone(),
         }
     }
 
@@ -123,14 +131,17 @@ impl Slot {
         lock(&self.live).progress = progress;
     }
 
-    /// What is to be reported.
+    /// What is to be reported. What differs from what was said last gets a new revision; both under one lock, so that
+    /// a higher revision is always newer.
     pub(crate) fn report(&self) -> VmReport {
+        let mut said = lock(&self.said);
         let (record, live) = (self.record(), lock(&self.live).clone());
         let active = is_active(live.state);
-        VmReport {
+        let mut report = VmReport {
             id: self.id,
             observed: Observed {
                 generation: record.order.generation,
+                revision: said.revision,
                 state: live.state,
                 settled: record.settled,
                 pending: record.pending(live.state),
@@ -143,7 +154,12 @@ impl Slot {
                 error: record.error,
             },
             progress: live.progress.filter(|_| !record.settled),
+        };
+        if report.observed != *said {
+            report.observed.revision = self.revisions.fetch_add(1, Ordering::SeqCst);
+            *said = report.observed.clone();
         }
+        report
     }
 }
 
@@ -156,15 +172,16 @@ impl Node {
     pub async fn open(host: Arc<dyn Host>, link: Arc<dyn Link>, journal: Arc<dyn Journal>) -> Result<Arc<Node>> {
         let started_at = host.now();
         let mut slots = BTreeMap::new();
-        let mut epoch = 0;
-        for (name, document) in journal.load().await? {
-            if name == "epoch" {
-                epoch = serde_json::from_slice(&document).unwrap_or(0);
-                continue;
-            }
+        let documents = journal.load().await?;
+        let number = |wanted: &str| documents.iter().find(|(n, _)| n == wanted).and_then(|(_, d)| serde_json::from_slice::<i64>(d).ok()).unwrap_or(0);
+        let epoch = number("epoch");
+        let starts = number("starts") + 1;
+        journal.put("starts", starts.to_string().as_bytes()).await?;
+        let revisions = Arc::new(AtomicU64::new((starts.cast_unsigned() << 32) + 1));
+        for (name, document) in documents.into_iter().filter(|(n, _)| n != "epoch" && n != "starts") {
             match serde_json::from_slice::<Record>(&document) {
                 Ok(r) if r.gone_at.is_some_and(|t| started_at.millis_since(t) > GONE_REMEMBERED_MS) => journal.remove(&name).await?,
-                Ok(r) => drop(slots.insert(r.order.id, Arc::new(Slot::new(r)))),
+                Ok(r) => drop(slots.insert(r.order.id, Arc::new(Slot::new(r, &revisions)))),
                 // A document that cannot be read is kept for people; the VM itself goes on and the manager orders anew.
                 Err(e) => tracing::error!(document = %name, error = %e, "a document of the journal cannot be read"),
             }
@@ -178,6 +195,7 @@ impl Node {
             starts: Semaphore::new(STARTS_MAX),
             changed: Notify::new(),
             epoch: Mutex::new(epoch),
+            revisions,
             started_at,
         });
         for slot in node.slots() {
@@ -240,10 +258,8 @@ impl Node {
         let slot = {
             let mut slots = lock(&self.slots);
             // A new slot holds generation 0 until the journal has the order: nothing is done before.
-            slots
-                .entry(order.id)
-                .or_insert_with(|| Arc::new(Slot::new(Record { settled: true, ..Record::new(VmOrder { generation: 0, ..order.clone() }) })))
-                .clone()
+            let empty = || Record { settled: true, ..Record::new(VmOrder { generation: 0, ..order.clone() }) };
+            slots.entry(order.id).or_insert_with(|| Arc::new(Slot::new(empty(), &self.revisions))).clone()
         };
         let known = slot.record().order.generation;
         if order.generation < known {

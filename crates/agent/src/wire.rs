@@ -24,6 +24,8 @@ use crate::node::Node;
 
 /// Longest that a report may take (HA-09).
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two looks at the certificate's age.
+const RENEW_LOOK: Duration = Duration::from_secs(6 * 3600);
 /// Bytes of one console message.
 const CONSOLE_CHUNK: usize = 32 << 10;
 /// Console messages that wait for a slow reader; then the guest's side waits.
@@ -86,6 +88,16 @@ impl GrpcLink {
         Ok(GrpcLink { client: RwLock::new(client(channel)) })
     }
 
+    /// Uses another certificate from now on.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    fn replace(&self, identity: &Identity) -> Result<()> {
+        let channel = endpoint(&identity.manager, &identity.ca_pem, Some(identity))?.connect_lazy();
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client(channel);
+        Ok(())
+    }
+
     fn client(&self) -> ManagerClient<Channel> {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -109,6 +121,42 @@ impl Link for GrpcLink {
         let stream = self.client().fetch_image(request).await.map_err(|s| from_status(&s))?.into_inner();
         Ok(stream.map(|r| r.map(|b| b.data).map_err(|s| from_status(&s))).boxed())
     }
+}
+
+/// Renews the host's certificate when less than a third of its life is left, and keeps the new one in `state`. The
+/// listener goes on with the old one until the agent starts anew, which is well before it ends.
+pub async fn keep_certificate_fresh(state: std::path::PathBuf, link: Arc<GrpcLink>) {
+    loop {
+        match renew_if_due(&state, &link).await {
+            Ok(true) => tracing::info!("the certificate was renewed"),
+            Ok(false) => {}
+            Err(e) => tracing::warn!(error = %e, "the certificate could not be renewed; trying again later"),
+        }
+        tokio::time::sleep(RENEW_LOOK).await;
+    }
+}
+
+async fn renew_if_due(state: &std::path::Path, link: &GrpcLink) -> Result<bool> {
+    let Some(identity) = Identity::load(state)? else { return Ok(false) };
+    if !is_due(&identity.certificate_pem).unwrap_or(true) {
+        return Ok(false);
+    }
+    let request = crate::identity::request()?;
+    let reply = link.client().renew(Document { json: encode(&request.csr_pem)? }).await.map_err(|s| from_status(&s))?;
+    let answer: JoinAnswer = decode(&reply.into_inner().json)?;
+    let renewed = Identity::joined(request, answer, &identity.manager, &identity.address);
+    renewed.save(state)?;
+    link.replace(&renewed)?;
+    Ok(true)
+}
+
+/// Whether less than a third of a certificate's life is left; none: it cannot be read.
+fn is_due(pem: &str) -> Option<bool> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+    let validity = pem.parse_x509().ok()?.validity().clone();
+    let life = validity.not_after.timestamp() - validity.not_before.timestamp();
+    let left = validity.time_to_expiration().map_or(0, |d| d.whole_seconds());
+    Some(left < life / 3)
 }
 
 /// Serves managers on `listener` until `stop` is true.

@@ -481,6 +481,10 @@ pub struct Observed {
     /// Generation of the order that the host acted on; 0: none yet.
     #[serde(default)]
     pub generation: i64,
+    /// Orders what the host said: it grows with each change, so that an answer that was long under way never takes the
+    /// place of a newer report.
+    #[serde(default)]
+    pub revision: u64,
     /// Power state.
     #[serde(default)]
     pub state: VmState,

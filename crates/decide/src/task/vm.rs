@@ -130,6 +130,10 @@ fn settled(task: &Task, vm: &Vm) -> Step {
         return Step::Write(Write::FinishEdit);
     }
     match &task.doc.undo {
+        // Nobody can take back that a guest was asked to shut down: if it goes down now, that shows as drift.
+        Some(Undo::Cancelled) if task.kind == TaskKind::VmStop => {
+            Step::Cancelled("Stopped. The guest may have been asked already, and may still shut down by itself.".into())
+        }
         Some(Undo::Cancelled) => Step::Cancelled("Stopped; the VM is as before.".into()),
         Some(Undo::Failed(e)) => Step::Failed(e.clone()),
         None => Step::Done(done_text(task, vm)),

@@ -1,0 +1,132 @@
+//! The first start: the account admin with a one-time password, and the network every installation begins with.
+//!
+//! The password is only ever in a file that its owner alone can read, and the file goes when the password is changed.
+
+use crate::config::TokenArgs;
+use crate::password::Hasher;
+use crate::secret::{self, Kind};
+use crate::state::wall_clock;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+use virga_model::event::AuditRecord;
+use virga_model::network::{Network, NetworkSpec};
+use virga_model::role::{Role, RoleBinding, Scope};
+use virga_model::task::ObjectRef;
+use virga_model::user::{ApiToken, User};
+use virga_model::{Error, NetworkId, RoleBindingId, Time, TokenId, UserId};
+use virga_store::{Store, Tx};
+
+/// Login name of the first account.
+pub const ADMIN: &str = "admin";
+/// Network that is there from the beginning.
+pub const NAT: &str = "nat";
+/// Its addresses.
+const NAT_CIDR: &str = "192.168.200.0/24";
+
+/// File with the one-time password of the first account.
+#[must_use]
+pub fn password_file(folder: &Path) -> PathBuf {
+    folder.join("admin-password")
+}
+
+/// Makes what a new installation needs, when it is not there.
+///
+/// # Errors
+/// When the database or the file with the password cannot be written.
+pub async fn prepare(store: &Store, hasher: &Hasher, folder: &Path, now: Time) -> Result<(), Error> {
+    let mut tx = store.read().await?;
+    let accounts = virga_store::user::count(&mut tx).await?;
+    drop(tx);
+    if accounts > 0 {
+        return Ok(());
+    }
+    let password = secret::one_time_password();
+    let hash = hasher.hash(&password).await?;
+    let mut tx = store.write().await?;
+    if virga_store::user::count(&mut tx).await? > 0 {
+        return Ok(()); // another manager was faster
+    }
+    make_admin(&mut tx, hash, now).await?;
+    make_network(&mut tx, now).await?;
+    crate::ca::write(&password_file(folder), &format!("{password}\n"), 0o600)?;
+    tx.commit().await?;
+    tracing::info!(file = %password_file(folder).display(), "account admin made; its one-time password is in the file");
+    Ok(())
+}
+
+async fn make_admin(tx: &mut Tx, password_hash: String, now: Time) -> Result<(), Error> {
+    let id = UserId(Uuid::now_v7());
+    let admin =
+        User { id, name: ADMIN.into(), password_hash, must_change: true, disabled: false, failures: 0, locked_until: None, generation: 1, created_at: now };
+    virga_store::user::insert(tx, &admin).await?;
+    let binding = RoleBinding { id: RoleBindingId(Uuid::now_v7()), user: id, role: Role::Admin, scope: Scope::All };
+    virga_store::role_binding::insert(tx, &binding).await?;
+    virga_store::audit::append(tx, &record(now, "first_start", ObjectRef::User(id), ADMIN, "account made at the first start")).await?;
+    Ok(())
+}
+
+async fn make_network(tx: &mut Tx, now: Time) -> Result<(), Error> {
+    let id = NetworkId(Uuid::now_v7());
+    let nat = Network { id, name: NAT.into(), spec: NetworkSpec::Nat { cidr: NAT_CIDR.into() }, generation: 1, deleting: false, created_at: now };
+    Ok(virga_store::network::insert(tx, &nat).await?)
+}
+
+fn record(now: Time, operation: &str, object: ObjectRef, name: &str, detail: &str) -> AuditRecord {
+    AuditRecord {
+        id: 0,
+        at: now,
+        user: None,
+        actor: "local administrator".into(),
+        source: "local".into(),
+        operation: operation.into(),
+        object,
+        object_name: name.into(),
+        result: "ok".into(),
+        request_id: String::new(),
+        detail: detail.into(),
+    }
+}
+
+/// `virga-manager token`: an API token for admin, for whoever may read the state folder anyway. Audited.
+///
+/// # Errors
+/// When the database cannot be written, there is no admin, or the file exists.
+pub async fn write_admin_token(args: &TokenArgs) -> anyhow::Result<()> {
+    anyhow::ensure!(args.state_dir.is_dir(), "the state folder {} does not exist; start the manager first", args.state_dir.display());
+    anyhow::ensure!(!args.out.exists(), "{} exists; give another --out or remove it", args.out.display());
+    let store = Store::open(&crate::config::database_url(args.database.as_deref(), &args.state_dir)?).await?;
+    let now = wall_clock();
+    let made = admin_token(&store, now, now.plus_seconds(i64::from(args.hours) * 3600)).await?;
+    crate::ca::write(&args.out, &format!("{made}\n"), 0o600)?;
+    store.close().await;
+    Ok(())
+}
+
+/// Makes an API token for admin; answers with its secret.
+///
+/// # Errors
+/// When the database cannot be written, or there is no usable admin.
+pub async fn admin_token(store: &Store, now: Time, expires_at: Time) -> Result<String, Error> {
+    let made = secret::generate(Kind::Token);
+    let mut tx = store.write().await?;
+    let admin = virga_store::user::by_name(&mut tx, ADMIN).await?.ok_or_else(|| Error::not_found("user", ADMIN))?;
+    if admin.disabled {
+        return Err(Error::conflict("The account admin is disabled."));
+    }
+    let token = ApiToken {
+        id: TokenId(Uuid::now_v7()),
+        name: "local-administrator".into(),
+        user: admin.id,
+        secret_sha256: made.sha256.clone(),
+        role: None,
+        scope: None,
+        expires_at,
+        used_at: None,
+        created_at: now,
+    };
+    virga_store::token::insert(&mut tx, &token).await?;
+    let detail = format!("API token for {ADMIN}, good until {expires_at}");
+    virga_store::audit::append(&mut tx, &record(now, "token_create", ObjectRef::Token(token.id), &token.name, &detail)).await?;
+    tx.commit().await?;
+    Ok(made.text)
+}

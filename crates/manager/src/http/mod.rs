@@ -1,0 +1,423 @@
+//! The public API over HTTP: one wrapper around every handler, and one handler for each operation, by noun.
+//!
+//! [`run`] and [`change`] do for every request, in this order: limits, sign-in, the authorization table, the work,
+//! the audit record, the counters. A handler must never touch the store or decide anything by itself.
+
+pub mod authz;
+pub mod op;
+
+mod event;
+mod host;
+mod image;
+mod network;
+mod session;
+mod system;
+mod task;
+mod user;
+mod vm;
+
+use crate::auth::{self, Caller};
+use crate::image::Uploads;
+use crate::limit::{Buckets, too_many};
+use crate::metrics::Counters;
+use crate::password::Hasher;
+use crate::secret::sha256_hex;
+use crate::state::Manager;
+use authz::{Access, Over};
+use dropshot::{Body, Path, Query, RequestContext, StreamingBody, TypedBody, WebsocketUpgrade};
+use dropshot::{Header, HttpResponseAccepted, HttpResponseCreated, HttpResponseDeleted, HttpResponseHeaders, HttpResponseOk, HttpResponseUpdatedNoContent};
+use http::{HeaderValue, Response};
+pub use op::Op;
+use op::{Once, etag};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+use virga_api::v1::*;
+use virga_model::role::Target;
+use virga_model::task::ObjectRef;
+use virga_model::{Error, ErrorCode};
+
+/// Requests a second of one principal, and how many at once.
+const PRINCIPAL_RATE: (f64, f64) = (200.0, 400.0);
+/// Requests a second of one address before it is known who calls, and how many at once.
+const SOURCE_RATE: (f64, f64) = (400.0, 800.0);
+/// Sign-ins a second of one address, and how many at once.
+const SIGN_IN_RATE: (f64, f64) = (0.5, 20.0);
+/// Event streams and consoles at the same time, together.
+const STREAMS_MAX: usize = 2000;
+/// Longest `Idempotency-Key`.
+const KEY_BYTES_MAX: usize = 128;
+
+/// What handlers share.
+pub struct Api {
+    /// The manager.
+    pub m: Arc<Manager>,
+    /// Checks passwords, a few at a time.
+    pub hasher: Hasher,
+    /// Requests of an address.
+    pub sources: Buckets<IpAddr>,
+    /// Sign-ins of an address.
+    pub sign_ins: Buckets<IpAddr>,
+    /// Requests of an account or token.
+    pub principals: Buckets<Uuid>,
+    /// Figures of requests.
+    pub counters: Counters,
+    /// Uploads under way.
+    pub uploads: Uploads,
+    /// Event streams and consoles under way.
+    pub streams: Arc<Semaphore>,
+    /// Becomes true when the manager stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// What handlers of `m` share.
+    #[must_use]
+    pub fn new(m: Arc<Manager>, hasher: Hasher, stop: watch::Receiver<bool>) -> Api {
+        Api {
+            m,
+            hasher,
+            sources: Buckets::new(SOURCE_RATE.0, SOURCE_RATE.1),
+            sign_ins: Buckets::new(SIGN_IN_RATE.0, SIGN_IN_RATE.1),
+            principals: Buckets::new(PRINCIPAL_RATE.0, PRINCIPAL_RATE.1),
+            counters: Counters::default(),
+            uploads: Uploads::default(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            stop,
+        }
+    }
+}
+
+/// A request, as handlers get it.
+pub type Rq = RequestContext<Arc<Api>>;
+type Ok200<T> = HttpResponseOk<T>;
+type Tagged<T> = HttpResponseHeaders<HttpResponseOk<T>, EtagHeaders>;
+type Created<T> = HttpResponseCreated<T>;
+type Accepts<T> = HttpResponseHeaders<HttpResponseAccepted<T>>;
+type Deleted = HttpResponseDeleted;
+type Raw = Response<Body>;
+type SignedInAnswer = HttpResponseHeaders<HttpResponseCreated<SignedIn>, SignedInHeaders>;
+
+/// The answer to a POST that can be repeated safely.
+pub trait Answer: Serialize + DeserializeOwned + Send + 'static {
+    /// HTTP status.
+    const STATUS: u16 = 201;
+    /// Holds a secret that is shown once and never kept.
+    const SECRET: bool = false;
+}
+
+impl Answer for User {}
+impl Answer for RoleBinding {}
+impl Answer for Image {}
+impl Answer for Network {}
+impl Answer for Accepted {
+    const STATUS: u16 = 202;
+}
+impl Answer for VmBatch {
+    const STATUS: u16 = 202;
+}
+impl Answer for JoinToken {
+    const SECRET: bool = true;
+}
+impl Answer for ApiTokenCreated {
+    const SECRET: bool = true;
+}
+
+/// Serves a request.
+pub(crate) async fn run<T, F, Fut>(rqctx: &Rq, f: F) -> Result<T, Problem>
+where
+    F: FnOnce(Arc<Op>) -> Fut + Send,
+    Fut: Future<Output = Result<T, Error>> + Send,
+    T: Send,
+{
+    let begun = Instant::now();
+    let result = match begin(rqctx, None).await {
+        Ok(op) => {
+            let result = f(op.clone()).await;
+            settle(&op, result).await
+        }
+        Err(e) => Err(e),
+    };
+    done(rqctx, begun, result)
+}
+
+/// Serves a request that changes something and honours `Idempotency-Key`; `body` is what came with it.
+pub(crate) async fn change<A, B, F, Fut>(rqctx: &Rq, body: B, f: F) -> Result<A, Problem>
+where
+    A: Answer,
+    B: Serialize + Send,
+    F: FnOnce(Arc<Op>, B) -> Fut + Send,
+    Fut: Future<Output = Result<A, Error>> + Send,
+{
+    let begun = Instant::now();
+    let result = match once::<A, B>(rqctx, &body) {
+        Ok(once) => repeatable(rqctx, once, |op| f(op, body)).await,
+        Err(e) => Err(e),
+    };
+    done(rqctx, begun, result)
+}
+
+async fn repeatable<A, F, Fut>(rqctx: &Rq, once: Option<Once>, f: F) -> Result<A, Error>
+where
+    A: Answer,
+    F: FnOnce(Arc<Op>) -> Fut + Send,
+    Fut: Future<Output = Result<A, Error>> + Send,
+{
+    let op = begin(rqctx, once).await?;
+    // A first look, so that a repeated request is answered before anything else is judged; the look is not kept.
+    let looked = match &op.once {
+        Some(_) => match op.m.store.write().await {
+            Ok(mut tx) => op.begin_once(&mut tx).await,
+            Err(e) => Err(e.into()),
+        },
+        None => Ok(()),
+    };
+    let result = match looked {
+        Ok(()) => f(op.clone()).await,
+        Err(e) => Err(e),
+    };
+    let replay = op.replay.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match replay {
+        Some(body) => {
+            op.checked.store(true, Ordering::Release);
+            let kept = serde_json::from_str(&body).map_err(|_| Error::internal("The kept answer cannot be read."));
+            let detail = "answered again (Idempotency-Key); nothing changed";
+            op.audit_alone(op.record(ObjectRef::System, &op.subject, "ok", detail)).await;
+            settle(&op, kept).await
+        }
+        None => settle(&op, result).await,
+    }
+}
+
+/// Limits, sign-in, the table.
+async fn begin(rqctx: &Rq, once: Option<Once>) -> Result<Arc<Op>, Error> {
+    let api = rqctx.context().clone();
+    let name = rqctx.endpoint.operation_id.as_str();
+    let entry = authz::find(name).ok_or_else(|| Error::internal(format!("The operation {name} is not in the authorization table.")))?;
+    let address = rqctx.request.remote_addr().ip();
+    let source = address.to_string();
+    api.sources.take(&address).map_err(|s| too_many("requests from this address", s))?;
+    let now = api.m.now();
+    let (headers, method) = (rqctx.request.headers(), rqctx.request.method());
+    let caller = match entry.access {
+        Access::Public => Caller::nobody(&source),
+        _ => auth::authenticate(&api.m.store, headers, method, &source, now).await?,
+    };
+    if let Some(id) = principal(&caller) {
+        api.principals.take(&id).map_err(|s| too_many("requests of this account", s))?;
+    }
+    let op = Arc::new(Op {
+        m: api.m.clone(),
+        api,
+        entry,
+        caller,
+        request_id: rqctx.request_id.clone(),
+        now,
+        subject: subject(rqctx),
+        if_match: headers.get(http::header::IF_MATCH).and_then(|v| v.to_str().ok()).map(str::to_string),
+        once,
+        replay: Mutex::new(None),
+        checked: AtomicBool::new(false),
+        audited: AtomicBool::new(false),
+        recorded: AtomicBool::new(false),
+    });
+    match admitted(&op) {
+        Ok(()) => Ok(op),
+        Err(e) => {
+            let record = op.record(ObjectRef::System, &op.subject, &code_word(e.code), &e.message);
+            op.audit_alone(record).await;
+            Err(e)
+        }
+    }
+}
+
+fn principal(caller: &Caller) -> Option<Uuid> {
+    match &caller.credential {
+        auth::Credential::None => None,
+        auth::Credential::Session(_) => Some(caller.user.0),
+        auth::Credential::Token(t) => Some(t.id.0),
+    }
+}
+
+/// The part of the table that needs no object.
+fn admitted(op: &Op) -> Result<(), Error> {
+    if op.caller.must_change && !op.entry.before_change {
+        return Err(Error::new(ErrorCode::PasswordChangeRequired, "Your password must be changed before anything else.")
+            .with_hint("Change it with PUT /v1/session/password (virga passwd)."));
+    }
+    match op.entry.access {
+        Access::Public | Access::SignedIn | Access::Needs(_, Over::Object) => Ok(()),
+        Access::Needs(p, Over::Anywhere) => op.caller.require(p, &Target::Anywhere, ""),
+        Access::Needs(p, Over::Installation) => op.caller.require(p, &Target::Installation, ""),
+    }
+}
+
+/// Records what was refused, and what changed nothing although it could have.
+async fn settle<T>(op: &Op, result: Result<T, Error>) -> Result<T, Error> {
+    match &result {
+        Ok(_) if !op.rights_were_checked() => {
+            tracing::error!(operation = op.entry.name, request = %op.request_id, "answer without check of rights held back");
+            return Err(Error::internal("The answer was held back, because its rights were not checked."));
+        }
+        _ if op.recorded.load(Ordering::Acquire) => {}
+        Ok(_) if op.entry.audited => op.audit_alone(op.record(ObjectRef::System, &op.subject, "ok", "nothing changed")).await,
+        Err(e) if matches!(e.code, ErrorCode::Unauthenticated | ErrorCode::TooMany) => {}
+        Err(e) if op.entry.audited || e.code == ErrorCode::Forbidden => {
+            let detail: String = e.message.chars().take(500).collect();
+            op.audit_alone(op.record(ObjectRef::System, &op.subject, &code_word(e.code), &detail)).await;
+        }
+        _ => {}
+    }
+    result
+}
+
+/// Counts the request and makes the problem body of an error.
+fn done<T>(rqctx: &Rq, begun: Instant, result: Result<T, Error>) -> Result<T, Problem> {
+    let api = rqctx.context();
+    let status = result.as_ref().err().map_or(200, |e| e.code.status());
+    let name = authz::find(&rqctx.endpoint.operation_id).map_or("unknown", |e| e.name);
+    api.counters.count(name, status, begun.elapsed());
+    tracing::debug!(operation = name, status, request = %rqctx.request_id, micros = begun.elapsed().as_micros() as u64, "request");
+    result.map_err(|e| {
+        if status >= 500 && e.code != ErrorCode::NoCapacity {
+            tracing::warn!(operation = name, request = %rqctx.request_id, error = %e, "request failed");
+        }
+        Problem::from(e).with_request_id(&rqctx.request_id)
+    })
+}
+
+/// The path, as the subject of an audit record; a console's path holds its ticket.
+fn subject(rqctx: &Rq) -> String {
+    let path = rqctx.request.uri().path();
+    if path.starts_with("/v1/consoles/") { "consoles".into() } else { path.trim_start_matches("/v1/").chars().take(200).collect() }
+}
+
+fn code_word(code: ErrorCode) -> String {
+    serde_json::to_value(code).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default()
+}
+
+fn once<A: Answer, B: Serialize>(rqctx: &Rq, body: &B) -> Result<Option<Once>, Error> {
+    let Some(value) = rqctx.request.headers().get("idempotency-key") else { return Ok(None) };
+    let bad = || Error::malformed(format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} printable ASCII characters."));
+    let key = value.to_str().map_err(|_| bad())?.to_string();
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return Err(bad());
+    }
+    let mut json = serde_json::to_value(body).map_err(|e| Error::internal(e.to_string()))?;
+    if let Some(fields) = json.as_object_mut() {
+        // A hash of a password that is quick to compute must not lie in the database.
+        fields.remove("password");
+    }
+    let uri = rqctx.request.uri();
+    let text = format!("{}\n{}\n{}\n{json}", rqctx.endpoint.operation_id, uri.path(), uri.query().unwrap_or_default());
+    Ok(Some(Once { key, sha256: sha256_hex(text.as_bytes()), status: A::STATUS, secret: A::SECRET }))
+}
+
+/// An answer with the object's ETag.
+fn tagged<T: Serialize + schemars::JsonSchema + Send + Sync + 'static>(generation: i64, body: T) -> Tagged<T> {
+    HttpResponseHeaders::new(HttpResponseOk(body), EtagHeaders { etag: etag(generation) })
+}
+
+/// A `202`, with the path of the task when there is one.
+fn accepted<T: Serialize + schemars::JsonSchema + Send + Sync + 'static>(task: Option<&Task>, body: T) -> Accepts<T> {
+    let location = task.and_then(|t| HeaderValue::from_str(&task_path(t.id)).ok());
+    let mut answer = HttpResponseHeaders::new_unnamed(HttpResponseAccepted(body));
+    if let Some(location) = location {
+        answer.headers_mut().insert(http::header::LOCATION, location);
+    }
+    answer
+}
+
+fn accept(a: Accepted) -> Accepts<Accepted> {
+    accepted(a.task.clone().as_ref(), a)
+}
+
+/// The path of a task.
+pub(crate) fn task_path(id: virga_model::TaskId) -> String {
+    format!("/v1/tasks/{id}")
+}
+
+/// Implements the API's trait by the functions of the same names in the nouns' files.
+macro_rules! operations {
+    ($($noun:ident :: $name:ident ($($arg:ident : $ty:ty),*) -> $out:ty;)*) => {
+        /// The API, served.
+        pub enum Server {}
+
+        impl VirgaApi for Server {
+            type Context = Arc<Api>;
+            $(
+                async fn $name(rqctx: Rq, $($arg: $ty),*) -> Result<$out, Problem> {
+                    $noun::$name(rqctx, $($arg),*).await
+                }
+            )*
+        }
+    };
+}
+
+operations! {
+    system::ping() -> Ok200<Ping>;
+    system::system_view() -> Ok200<System>;
+    system::openapi() -> Raw;
+    system::docs() -> Raw;
+    system::metrics() -> Raw;
+    session::session_create(body: TypedBody<SignIn>) -> SignedInAnswer;
+    session::session_view() -> Ok200<WhoAmI>;
+    session::session_delete() -> Deleted;
+    session::password_change(body: TypedBody<PasswordChange>) -> HttpResponseUpdatedNoContent;
+    user::user_list(query: Query<ListQuery>) -> Ok200<PageBody<User>>;
+    user::user_create(headers: Header<ChangeHeaders>, body: TypedBody<UserCreate>) -> Created<User>;
+    user::user_view(path: Path<UserPath>) -> Tagged<User>;
+    user::user_update(path: Path<UserPath>, headers: Header<ChangeHeaders>, body: TypedBody<UserUpdate>) -> Tagged<User>;
+    user::user_delete(path: Path<UserPath>, headers: Header<ChangeHeaders>) -> Deleted;
+    user::role_list() -> Ok200<Vec<RoleInfo>>;
+    user::role_binding_list(query: Query<ListQuery>) -> Ok200<PageBody<RoleBinding>>;
+    user::role_binding_create(headers: Header<ChangeHeaders>, body: TypedBody<RoleBindingCreate>) -> Created<RoleBinding>;
+    user::role_binding_delete(path: Path<RoleBindingPath>) -> Deleted;
+    user::token_list(query: Query<ListQuery>) -> Ok200<PageBody<ApiToken>>;
+    user::token_create(headers: Header<ChangeHeaders>, body: TypedBody<ApiTokenCreate>) -> Created<ApiTokenCreated>;
+    user::token_delete(path: Path<TokenPath>) -> Deleted;
+    host::host_list(query: Query<ListQuery>) -> Ok200<PageBody<Host>>;
+    host::host_join_token_create(headers: Header<ChangeHeaders>, body: TypedBody<JoinTokenCreate>) -> Created<JoinToken>;
+    host::host_view(path: Path<HostPath>) -> Tagged<Host>;
+    host::host_update(path: Path<HostPath>, headers: Header<ChangeHeaders>, body: TypedBody<HostUpdate>) -> Tagged<Host>;
+    host::host_delete(path: Path<HostPath>, headers: Header<ChangeHeaders>) -> Deleted;
+    host::host_stats(path: Path<HostPath>) -> Ok200<Stats>;
+    image::image_list(query: Query<ListQuery>) -> Ok200<PageBody<Image>>;
+    image::image_create(headers: Header<ChangeHeaders>, body: TypedBody<ImageCreate>) -> Created<Image>;
+    image::image_view(path: Path<ImagePath>) -> Tagged<Image>;
+    image::image_upload(path: Path<ImagePath>, query: Query<ImageContentQuery>, body: StreamingBody) -> Tagged<Image>;
+    image::image_delete(path: Path<ImagePath>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    network::network_list(query: Query<ListQuery>) -> Ok200<PageBody<Network>>;
+    network::network_create(headers: Header<ChangeHeaders>, body: TypedBody<NetworkCreate>) -> Created<Network>;
+    network::network_view(path: Path<NetworkPath>) -> Tagged<Network>;
+    network::network_delete(path: Path<NetworkPath>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_list(query: Query<ListQuery>) -> Ok200<PageBody<Vm>>;
+    vm::vm_create(query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmCreate>) -> Accepts<Accepted>;
+    vm::vm_view(path: Path<VmPath>) -> Tagged<Vm>;
+    vm::vm_update(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmUpdate>) -> Accepts<Accepted>;
+    vm::vm_delete(path: Path<VmPath>, query: Query<VmDeleteQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_power(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<PowerRequest>) -> Accepts<Accepted>;
+    vm::vm_batch(query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmBatchRequest>) -> Accepts<VmBatch>;
+    vm::vm_disk_attach(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<DiskCreate>) -> Accepts<Accepted>;
+    vm::vm_disk_update(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<DiskUpdate>) -> Accepts<Accepted>;
+    vm::vm_disk_detach(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_media_change(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<MediaUpdate>) -> Accepts<Accepted>;
+    vm::vm_nic_attach(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<NicCreate>) -> Accepts<Accepted>;
+    vm::vm_nic_update(path: Path<VmNicPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<NicUpdate>) -> Accepts<Accepted>;
+    vm::vm_nic_detach(path: Path<VmNicPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_stats(path: Path<VmPath>) -> Ok200<Stats>;
+    vm::vm_screenshot(path: Path<VmPath>) -> Raw;
+    vm::vm_console(path: Path<VmPath>, body: TypedBody<ConsoleRequest>) -> Created<ConsoleTicket>;
+    vm::console_connect(path: Path<ConsolePath>, upgrade: WebsocketUpgrade) -> Raw;
+    task::task_list(query: Query<ListQuery>) -> Ok200<PageBody<Task>>;
+    task::task_view(path: Path<TaskPath>, query: Query<TaskWaitQuery>) -> Ok200<Task>;
+    task::task_cancel(path: Path<TaskPath>) -> Ok200<Task>;
+    event::event_list(query: Query<ListQuery>) -> Ok200<PageBody<Event>>;
+    event::event_stream(query: Query<EventStreamQuery>, headers: Header<EventStreamHeaders>) -> Raw;
+    event::audit_list(query: Query<ListQuery>) -> Ok200<PageBody<AuditRecord>>;
+}

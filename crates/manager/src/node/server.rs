@@ -1,0 +1,208 @@
+//! The node listener: where hosts join, report, renew their certificates and fetch images.
+//!
+//! A host is known by its certificate, and may speak only about itself: rows of VMs on other hosts are never touched
+//! by what it says. Only `join` works without a certificate.
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status};
+use virga_api::node::manager_server::{Manager as ManagerApi, ManagerServer};
+use virga_api::node::{BytesReply, CHUNK_BYTES, Document, FetchRequest, MESSAGE_BYTES_MAX, decode, encode, to_status};
+use virga_model::event::{Event, Severity};
+use virga_model::host::Host;
+use virga_model::order::JoinAnswer;
+use virga_model::task::ObjectRef;
+use virga_model::{Error, ErrorCode, HostId, ImageId};
+
+use super::report;
+use crate::secret;
+use crate::state::Manager;
+
+/// Pieces of an image that wait for a slow reader.
+const FETCH_QUEUE: usize = 8;
+
+/// Serves agents until `stop`.
+pub async fn serve(manager: Arc<Manager>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let identity = match manager.ca.manager_node_identity() {
+        Ok(i) => i,
+        Err(e) => return tracing::error!(error = %e, "the node listener has no certificate"),
+    };
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(identity.certificate_pem, identity.key_pem))
+        .client_ca_root(Certificate::from_pem(manager.ca.ca_pem()))
+        // A host that joins has no certificate yet; every other call asks for it.
+        .client_auth_optional(true);
+    let service = ManagerServer::new(Service { manager }).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let served = match Server::builder().tls_config(tls) {
+        Ok(mut server) => {
+            let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+            let stopped = async move { drop(stop.wait_for(|s| *s).await) };
+            server.add_service(service).serve_with_incoming_shutdown(incoming, stopped).await
+        }
+        Err(e) => Err(e),
+    };
+    if let Err(e) = served {
+        tracing::error!(error = ?e, "the node listener failed");
+    }
+}
+
+struct Service {
+    manager: Arc<Manager>,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+fn document<T: serde::Serialize>(d: &T) -> Reply<Document> {
+    Ok(Response::new(Document { json: encode(d).map_err(|e| to_status(&e))? }))
+}
+
+/// The host that speaks, proved by its certificate.
+async fn caller<T>(manager: &Manager, request: &Request<T>) -> Result<Host, Error> {
+    let denied = |why: &str| Error::new(ErrorCode::Unauthenticated, why.to_string()).with_hint("Join again: virga host join-token --name NAME");
+    let certificates = request.peer_certs().ok_or_else(|| denied("This call needs a host certificate."))?;
+    let leaf = certificates.first().ok_or_else(|| denied("This call needs a host certificate."))?;
+    let id = host_of(leaf).ok_or_else(|| denied("The certificate is none of a host."))?;
+    let mut tx = manager.store.read().await?;
+    let host = virga_store::host::get(&mut tx, id).await?.ok_or_else(|| denied("The host was removed from this installation."))?;
+    // The row holds the one certificate that counts: an older or a stolen earlier one is worth nothing.
+    if host.certificate_sha256 != secret::sha256_hex(leaf) {
+        return Err(denied("The certificate was replaced by another."));
+    }
+    Ok(host)
+}
+
+/// The host's id in a certificate that TLS has verified already.
+fn host_of(der: &[u8]) -> Option<HostId> {
+    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let san = certificate.subject_alternative_name().ok()??;
+    san.value.general_names.iter().find_map(|n| match n {
+        GeneralName::DNSName(d) => d.strip_suffix(".host.virga.internal")?.parse().ok(),
+        _ => None,
+    })
+}
+
+#[async_trait::async_trait]
+impl ManagerApi for Service {
+    async fn join(&self, request: Request<Document>) -> Reply<Document> {
+        let source = request.remote_addr().map(|a| a.to_string()).unwrap_or_default();
+        let answer = join(&self.manager, &request.into_inner().json, &source).await.map_err(|e| to_status(&e))?;
+        document(&answer)
+    }
+
+    async fn report(&self, request: Request<Document>) -> Reply<Document> {
+        let host = caller(&self.manager, &request).await.map_err(|e| to_status(&e))?;
+        let report = decode(&request.into_inner().json).map_err(|e| to_status(&e))?;
+        let ack = report::take(&self.manager, host, report).await.map_err(|e| to_status(&e))?;
+        document(&ack)
+    }
+
+    async fn renew(&self, request: Request<Document>) -> Reply<Document> {
+        let host = caller(&self.manager, &request).await.map_err(|e| to_status(&e))?;
+        let csr: String = decode(&request.into_inner().json).map_err(|e| to_status(&e))?;
+        let answer = renew(&self.manager, host, &csr).await.map_err(|e| to_status(&e))?;
+        document(&answer)
+    }
+
+    type FetchImageStream = BoxStream<'static, Result<BytesReply, Status>>;
+
+    async fn fetch_image(&self, request: Request<FetchRequest>) -> Reply<Self::FetchImageStream> {
+        caller(&self.manager, &request).await.map_err(|e| to_status(&e))?;
+        let r = request.into_inner();
+        let image: ImageId = r.image.parse().map_err(|_| to_status(&Error::malformed("The image's id is not a UUID.")))?;
+        let path = self.manager.image_folder().join(image.to_string());
+        let gone = |_| to_status(&Error::not_found("image", image));
+        let mut file = tokio::fs::File::open(path).await.map_err(gone)?;
+        file.seek(std::io::SeekFrom::Start(r.offset)).await.map_err(gone)?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(FETCH_QUEUE);
+        tokio::spawn(async move {
+            loop {
+                let mut data = vec![0; CHUNK_BYTES];
+                let piece = match file.read(&mut data).await {
+                    Ok(0) => return,
+                    Ok(n) => {
+                        data.truncate(n);
+                        Ok(BytesReply { data })
+                    }
+                    Err(e) => Err(to_status(&Error::unavailable(format!("The image cannot be read: {e}.")))),
+                };
+                if sender.send(piece).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(receiver).boxed()))
+    }
+}
+
+/// A host joins: the token is used up, the host gets its row and its certificate, in one transaction.
+async fn join(manager: &Manager, json: &[u8], source: &str) -> Result<JoinAnswer, Error> {
+    let request: virga_model::order::JoinRequest = decode(json)?;
+    let id = HostId(uuid::Uuid::now_v7());
+    let now = manager.now();
+    let (certificate_pem, certificate_sha256) = manager.ca.sign_host_csr(&request.csr_pem, id)?;
+    let refused = || {
+        Error::new(ErrorCode::Unauthenticated, "The join token is not valid: it was used, is too old, or never was.")
+            .with_hint("Make a new one: virga host join-token --name NAME")
+    };
+    let mut tx = manager.store.write().await?;
+    let token = virga_store::join_token::take(&mut tx, &secret::sha256_hex(request.secret.as_bytes()), now, id).await?.ok_or_else(refused)?;
+    let host = Host {
+        id,
+        name: token.host_name,
+        address: request.address,
+        maintenance: false,
+        certificate_sha256,
+        generation: 1,
+        epoch: 1,
+        facts: request.facts,
+        last_report_at: None,
+        created_at: now,
+    };
+    virga_store::host::insert(&mut tx, &host).await?;
+    let event = Event {
+        id: 0,
+        at: now,
+        kind: "host.joined".into(),
+        severity: Severity::Info,
+        object: ObjectRef::Host(id),
+        object_name: host.name.clone(),
+        owner: None,
+        host: Some(id),
+        task: None,
+        message: format!("Host {} joined from {source}.", host.name),
+    };
+    virga_store::event::append(&mut tx, &event).await?;
+    let record = virga_model::event::AuditRecord {
+        id: 0,
+        at: now,
+        user: None,
+        actor: format!("host:{id}"),
+        source: source.into(),
+        operation: "host_join".into(),
+        object: ObjectRef::Host(id),
+        object_name: host.name.clone(),
+        result: "ok".into(),
+        request_id: String::new(),
+        detail: format!("with join token {}", token.id),
+    };
+    virga_store::audit::append(&mut tx, &record).await?;
+    tx.commit().await?;
+    manager.committed();
+    Ok(JoinAnswer { host: id, certificate_pem, ca_pem: manager.ca.ca_pem().to_string() })
+}
+
+async fn renew(manager: &Manager, host: Host, csr_pem: &str) -> Result<JoinAnswer, Error> {
+    let (certificate_pem, certificate_sha256) = manager.ca.sign_host_csr(csr_pem, host.id)?;
+    let mut tx = manager.store.write().await?;
+    let generation = host.generation;
+    let renewed = Host { certificate_sha256, generation: generation + 1, ..host };
+    virga_store::host::update(&mut tx, &renewed, generation).await?;
+    tx.commit().await?;
+    Ok(JoinAnswer { host: renewed.id, certificate_pem, ca_pem: manager.ca.ca_pem().to_string() })
+}

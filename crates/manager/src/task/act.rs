@@ -1,0 +1,165 @@
+//! Does the one step that was decided.
+
+use virga_decide::task::{Call, Facts, Write};
+use virga_model::event::{Event, Severity};
+use virga_model::order::{CallHead, NodeAnswer, NodeCall};
+use virga_model::task::{ObjectRef, Task};
+use virga_model::vm::{StopMode, Vm};
+use virga_model::{Error, HostId};
+use virga_store::Tx;
+
+use super::facts;
+use crate::state::Manager;
+
+/// Milliseconds that a call to an agent may take. Agents answer at once; what takes time shows in reports.
+pub(super) const CALL_DEADLINE_MS: u64 = 15_000;
+
+/// Calls an agent, and writes down what it answers.
+///
+/// # Errors
+/// Unavailable when the agent did not answer; otherwise what it says, and nothing has changed there.
+pub(super) async fn call(manager: &Manager, task: &Task, facts: &Facts, call: &Call) -> Result<(), Error> {
+    let gone = || Error::conflict("The object or its host is gone.");
+    let mut tx = manager.store.read().await?;
+    let (host, node_call) = match call {
+        Call::EnsureVm => {
+            let vm = facts.vm.as_ref().ok_or_else(gone)?;
+            let order = facts::order(&mut tx, vm).await?;
+            (vm.host.ok_or_else(gone)?, NodeCall::EnsureVm { order: Box::new(order) })
+        }
+        Call::Act(act) => {
+            let vm = facts.vm.as_ref().ok_or_else(gone)?;
+            (vm.host.ok_or_else(gone)?, NodeCall::Act { vm: vm.id, generation: vm.generation, act: *act })
+        }
+        Call::DropImage(h) => (*h, NodeCall::DropImage { image: facts.image.as_ref().ok_or_else(gone)?.id }),
+        Call::DropNetwork(h) => {
+            let network = facts::network_ref(&mut tx, facts.network.as_ref().ok_or_else(gone)?.id).await?;
+            (*h, NodeCall::DropNetwork { network })
+        }
+    };
+    let host = virga_store::host::get(&mut tx, host).await?.ok_or_else(gone)?;
+    drop(tx);
+    let head = CallHead { task: task.id, epoch: host.epoch, deadline_ms: CALL_DEADLINE_MS };
+    match manager.nodes.call(&host, head, node_call).await? {
+        NodeAnswer::Vm { report } => {
+            let report = virga_model::order::Report {
+                sequence: 0,
+                agent_started_at: manager.now(),
+                now: manager.now(),
+                full: false,
+                hypervisor_up: true,
+                vms: vec![*report],
+                facts: None,
+                foreign_vms: None,
+                host_sample: None,
+                vm_samples: Vec::new(),
+            };
+            crate::node::report::take(manager, host, report).await?;
+            Ok(())
+        }
+        NodeAnswer::Done => forget_holder(manager, host.id, call, facts).await,
+        NodeAnswer::Refused { error } => Err(error),
+    }
+}
+
+/// The host has said that it does not have the image or network any more; its next inventory will say the same.
+async fn forget_holder(manager: &Manager, host: HostId, call: &Call, facts: &Facts) -> Result<(), Error> {
+    let mut tx = manager.store.write().await?;
+    let Some(mut row) = virga_store::host::get(&mut tx, host).await? else { return Ok(()) };
+    match call {
+        Call::DropImage(_) => row.facts.images.retain(|i| Some(*i) != facts.image.as_ref().map(|x| x.id)),
+        Call::DropNetwork(_) => row.facts.networks.retain(|n| Some(*n) != facts.network.as_ref().map(|x| x.id)),
+        Call::EnsureVm | Call::Act(_) => {}
+    }
+    virga_store::host::set_facts(&mut tx, host, &row.facts).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Changes rows as decided; the caller saves the task in the same transaction. Every change is conditional on the
+/// generation it was decided from.
+///
+/// # Errors
+/// Stale when somebody else was first: then `next` is asked again.
+pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts: &Facts, write: &Write) -> Result<(), Error> {
+    let now = manager.now();
+    let vm = || facts.vm.clone().ok_or_else(|| Error::conflict("The VM is gone."));
+    match write {
+        Write::Undo { why, desired, former_spec } => {
+            let mut vm = vm()?;
+            if *former_spec && let Some(former) = vm.former_spec.take() {
+                vm.spec = former;
+            }
+            vm.desired = *desired;
+            vm.stop_mode = StopMode::Force;
+            task.doc.undo = Some(why.clone());
+            task.doc.generation = bump(tx, vm, now).await?;
+        }
+        Write::ForceStop => {
+            let vm = Vm { stop_mode: StopMode::Force, ..vm()? };
+            task.doc.generation = bump(tx, vm, now).await?;
+        }
+        Write::FinishEdit => {
+            let mut vm = vm()?;
+            let former = vm.former_spec.take();
+            let detached = former.is_some_and(|f| f.disks.iter().any(|d| !vm.spec.disks.iter().any(|n| n.id == d.id)));
+            if detached {
+                task.doc.generation = bump(tx, vm, now).await?;
+            } else {
+                let generation = vm.generation;
+                virga_store::vm::update(tx, &vm, generation).await?;
+            }
+        }
+        Write::RemoveVm => {
+            let vm = vm()?;
+            virga_store::vm::delete(tx, vm.id).await?;
+            manager.stats.forget_vm(vm.id);
+            let text = format!("VM {} was removed.", vm.name);
+            event(manager, tx, task, "vm.deleted", Some(&vm), text).await?;
+        }
+        Write::RemoveImage => {
+            if let Some(image) = &facts.image {
+                virga_store::image::delete(tx, image.id).await?;
+                let content = manager.image_folder().join(image.id.to_string());
+                match std::fs::remove_file(&content) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::internal(format!("The image's content cannot be removed: {e}."))),
+                    _ => {}
+                }
+                event(manager, tx, task, "image.deleted", None, format!("Image {} was removed.", image.name)).await?;
+            }
+        }
+        Write::RemoveNetwork => {
+            if let Some(network) = &facts.network {
+                virga_store::network::delete(tx, network.id).await?;
+                event(manager, tx, task, "network.deleted", None, format!("Network {} was removed.", network.name)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn bump(tx: &mut Tx, mut vm: Vm, now: virga_model::Time) -> Result<i64, Error> {
+    let expected = vm.generation;
+    vm.generation += 1;
+    vm.updated_at = now;
+    virga_store::vm::update(tx, &vm, expected).await?;
+    Ok(vm.generation)
+}
+
+/// An event in the course of a task.
+pub(super) async fn event(manager: &Manager, tx: &mut Tx, task: &Task, kind: &str, vm: Option<&Vm>, message: String) -> Result<(), Error> {
+    let severity = if task.error.is_some() { Severity::Error } else { Severity::Info };
+    let event = Event {
+        id: 0,
+        at: manager.now(),
+        kind: kind.into(),
+        severity,
+        object: if kind.starts_with("task.") { ObjectRef::Task(task.id) } else { task.object },
+        object_name: task.object_name.clone(),
+        owner: vm.map(|v| v.owner).or(task.requester),
+        host: vm.and_then(|v| v.host),
+        task: Some(task.id),
+        message,
+    };
+    virga_store::event::append(tx, &event).await?;
+    Ok(())
+}

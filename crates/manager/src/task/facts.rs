@@ -1,0 +1,87 @@
+//! Gathers what is true about a task's object.
+
+use virga_decide::task::{Child, Facts, HostFact};
+use virga_model::host::Host;
+use virga_model::order::{ImageRef, NetworkRef, VmOrder};
+use virga_model::task::{ObjectRef, Task, TaskKind};
+use virga_model::vm::Vm;
+use virga_model::{Error, ImageId, NetworkId};
+use virga_store::Tx;
+
+use crate::state::Manager;
+
+/// The facts of a task.
+pub(super) async fn gather(manager: &Manager, tx: &mut Tx, task: &Task) -> Result<Facts, Error> {
+    let mut facts = Facts::default();
+    match task.object {
+        ObjectRef::Vm(id) => {
+            facts.vm = virga_store::vm::get(tx, id).await?;
+            facts.host = match facts.vm.as_ref().and_then(|v| v.host) {
+                Some(h) => virga_store::host::get(tx, h).await?.map(|h| fact(manager, &h)),
+                None => None,
+            };
+            facts.progress = manager.stats.progress(id);
+        }
+        ObjectRef::Image(id) => {
+            facts.image = virga_store::image::get(tx, id).await?;
+            facts.holders = holders(manager, tx, |h| h.facts.images.contains(&id)).await?;
+        }
+        ObjectRef::Network(id) => {
+            facts.network = virga_store::network::get(tx, id).await?;
+            facts.holders = holders(manager, tx, |h| h.facts.networks.contains(&id)).await?;
+        }
+        _ => {}
+    }
+    if task.kind == TaskKind::VmBatch {
+        let children = virga_store::task::children(tx, task.id).await?;
+        facts.children = children.into_iter().map(|c| Child { state: c.state, object_name: c.object_name, error: c.error }).collect();
+    }
+    Ok(facts)
+}
+
+fn fact(manager: &Manager, host: &Host) -> HostFact {
+    HostFact::new(host, manager.heard.state(host, manager.now()))
+}
+
+async fn holders(manager: &Manager, tx: &mut Tx, has: impl Fn(&Host) -> bool) -> Result<Vec<HostFact>, Error> {
+    Ok(virga_store::host::all(tx).await?.iter().filter(|h| has(h)).map(|h| fact(manager, h)).collect())
+}
+
+/// The order for a VM's host: the row, with what is needed to know of its images and networks.
+pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
+    let mut images: Vec<ImageRef> = Vec::new();
+    for id in vm.spec.images() {
+        if !images.iter().any(|i| i.id == id) {
+            images.push(image_ref(tx, id).await?);
+        }
+    }
+    let mut networks: Vec<NetworkRef> = Vec::new();
+    for nic in &vm.spec.nics {
+        if !networks.iter().any(|n| n.id == nic.network) {
+            networks.push(network_ref(tx, nic.network).await?);
+        }
+    }
+    Ok(VmOrder {
+        id: vm.id,
+        name: vm.name.clone(),
+        generation: vm.generation,
+        spec: vm.spec.clone(),
+        desired: vm.desired,
+        stop_mode: vm.stop_mode,
+        images,
+        networks,
+        keep_disks: vm.former_spec.iter().flat_map(|s| s.disks.iter().map(|d| d.id)).collect(),
+    })
+}
+
+async fn image_ref(tx: &mut Tx, id: ImageId) -> Result<ImageRef, Error> {
+    let image = virga_store::image::get(tx, id).await?.ok_or_else(|| Error::not_found("image", id))?;
+    let format = image.format.ok_or_else(|| Error::conflict(format!("Image {} has no content yet.", image.name)))?;
+    Ok(ImageRef { id, format, size_bytes: image.size_bytes, virtual_bytes: image.virtual_bytes, sha256: image.sha256 })
+}
+
+/// A network as an agent needs to know it.
+pub(super) async fn network_ref(tx: &mut Tx, id: NetworkId) -> Result<NetworkRef, Error> {
+    let n = virga_store::network::get(tx, id).await?.ok_or_else(|| Error::not_found("network", id))?;
+    Ok(NetworkRef { id, name: n.name, spec: n.spec })
+}

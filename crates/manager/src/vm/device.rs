@@ -1,0 +1,121 @@
+//! Disks, NICs and optical drives of a VM: each change is an edit of its specification.
+
+use super::{Room, conclude, edit, load_for_change, resolve, transaction};
+use crate::http::Op;
+use virga_api::v1::{Accepted, DiskCreate, DiskUpdate, MediaUpdate, NicCreate, NicUpdate};
+use virga_model::role::Privilege;
+use virga_model::vm::Vm;
+use virga_model::{DiskId, Error, NicId};
+use virga_store::Tx;
+
+async fn begin(op: &Op, vm: &str, dry_run: bool) -> Result<(Tx, Vm), Error> {
+    let mut tx = transaction(op, dry_run).await?;
+    let vm = load_for_change(op, &mut tx, vm, Privilege::VmEdit).await?;
+    Ok((tx, vm))
+}
+
+async fn end(op: &Op, mut tx: Tx, before: Vm, after: Vm, dry_run: bool) -> Result<Accepted, Error> {
+    let change = edit::to(op, &mut tx, &mut Room::default(), before, after).await?;
+    conclude(op, tx, change, dry_run).await
+}
+
+/// Makes and attaches a disk.
+///
+/// # Errors
+/// As [`edit::update`].
+pub async fn disk_attach(op: &Op, vm: &str, b: &DiskCreate, dry_run: bool) -> Result<Accepted, Error> {
+    let (mut tx, before) = begin(op, vm, dry_run).await?;
+    let mut after = before.clone();
+    after.spec.disks.push(resolve::disk(op, &mut tx, b, "").await?);
+    end(op, tx, before, after, dry_run).await
+}
+
+/// Grows a disk, or changes its bus or cache mode.
+///
+/// # Errors
+/// As [`edit::update`].
+pub async fn disk_update(op: &Op, vm: &str, disk: DiskId, b: &DiskUpdate, dry_run: bool) -> Result<Accepted, Error> {
+    let (tx, before) = begin(op, vm, dry_run).await?;
+    let mut after = before.clone();
+    let d = after.spec.disks.iter_mut().find(|d| d.id == disk).ok_or_else(|| Error::not_found("disk", disk))?;
+    if b.size_bytes.is_some_and(|s| s < d.size_bytes) {
+        return Err(Error::invalid("size_bytes", format!("must be at least {}: a disk cannot shrink", d.size_bytes)));
+    }
+    d.size_bytes = b.size_bytes.unwrap_or(d.size_bytes);
+    d.bus = b.bus.unwrap_or(d.bus);
+    d.cache = b.cache.unwrap_or(d.cache);
+    end(op, tx, before, after, dry_run).await
+}
+
+/// Detaches a disk and removes its data.
+///
+/// # Errors
+/// As [`edit::update`].
+pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, dry_run: bool) -> Result<Accepted, Error> {
+    let (tx, before) = begin(op, vm, dry_run).await?;
+    let mut after = before.clone();
+    after.spec.disks.retain(|d| d.id != disk);
+    if after.spec.disks.len() == before.spec.disks.len() {
+        return Err(Error::not_found("disk", disk));
+    }
+    end(op, tx, before, after, dry_run).await
+}
+
+/// Puts an ISO into an optical drive, or ejects it.
+///
+/// # Errors
+/// As [`edit::update`].
+pub async fn media_change(op: &Op, vm: &str, drive: DiskId, b: &MediaUpdate, dry_run: bool) -> Result<Accepted, Error> {
+    let (mut tx, before) = begin(op, vm, dry_run).await?;
+    let mut after = before.clone();
+    let image = match b.image.as_deref().filter(|n| !n.is_empty()) {
+        Some(name) => Some(resolve::iso(op, &mut tx, name, "image").await?.id),
+        None => None,
+    };
+    let c = after.spec.cdroms.iter_mut().find(|c| c.id == drive).ok_or_else(|| Error::not_found("optical drive", drive))?;
+    c.image = image;
+    end(op, tx, before, after, dry_run).await
+}
+
+/// Makes and attaches a network interface.
+///
+/// # Errors
+/// As [`edit::update`].
+pub async fn nic_attach(op: &Op, vm: &str, b: &NicCreate, dry_run: bool) -> Result<Accepted, Error> {
+    let (mut tx, before) = begin(op, vm, dry_run).await?;
+    let mut after = before.clone();
+    after.spec.nics.push(resolve::nic(op, &mut tx, b, "").await?);
+    end(op, tx, before, after, dry_run).await
+}
+
+/// Moves a network interface to another network, plugs its cable in or out, or changes its model.
+///
+/// # Errors
+/// As [`edit::update`].
+pub async fn nic_update(op: &Op, vm: &str, nic: NicId, b: &NicUpdate, dry_run: bool) -> Result<Accepted, Error> {
+    let (mut tx, before) = begin(op, vm, dry_run).await?;
+    let mut after = before.clone();
+    let network = match b.network.as_deref() {
+        Some(name) => Some(resolve::network(op, &mut tx, name, "network").await?.id),
+        None => None,
+    };
+    let n = after.spec.nics.iter_mut().find(|n| n.id == nic).ok_or_else(|| Error::not_found("NIC", nic))?;
+    n.network = network.unwrap_or(n.network);
+    n.model = b.model.unwrap_or(n.model);
+    n.link_up = b.link_up.unwrap_or(n.link_up);
+    end(op, tx, before, after, dry_run).await
+}
+
+/// Removes a network interface.
+///
+/// # Errors
+/// As [`edit::update`].
+pub async fn nic_detach(op: &Op, vm: &str, nic: NicId, dry_run: bool) -> Result<Accepted, Error> {
+    let (tx, before) = begin(op, vm, dry_run).await?;
+    let mut after = before.clone();
+    after.spec.nics.retain(|n| n.id != nic);
+    if after.spec.nics.len() == before.spec.nics.len() {
+        return Err(Error::not_found("NIC", nic));
+    }
+    end(op, tx, before, after, dry_run).await
+}
