@@ -1,0 +1,229 @@
+//! Images and ISOs.
+
+use crate::app::App;
+use crate::args::{Change, Consent, Listing};
+use crate::client::types::ImageCreate;
+use crate::client::{List, json};
+use crate::column::{Column, Kind, col, wide};
+use crate::error::{Exit, Failure, Result};
+use crate::host::changed;
+use crate::json::text;
+use crate::{list, terminal, wait};
+use clap::{Args, Subcommand};
+use futures::{Stream, StreamExt};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// Bytes that are read and sent at a time.
+const PIECE: usize = 1 << 20;
+
+/// Columns of images.
+pub(crate) const COLUMNS: &[Column] = &[
+    col("name", "name", Kind::Text),
+    col("state", "state", Kind::Text),
+    col("format", "format", Kind::Text),
+    col("size", "size_bytes", Kind::Bytes),
+    col("virtual", "virtual_bytes", Kind::Bytes),
+    col("age", "created_at", Kind::Age),
+    wide("sha256", "sha256", Kind::Text),
+    wide("generation", "generation", Kind::Text),
+    wide("id", "id", Kind::Text),
+];
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List images.
+    #[command(alias = "ls")]
+    List(ListArgs),
+    /// Show one image.
+    Show(Show),
+    /// Make an image from a file: qcow2, raw or ISO.
+    Import(Import),
+    /// Make an image without content.
+    Create(Create),
+    /// Upload the content of an image that has none.
+    Upload(Import),
+    /// Remove an image that no VM uses.
+    Delete(Delete),
+}
+
+/// Options of `list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga image list\n  virga image list --filter 'format = iso' --sort -size")]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// Options of `show`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga image show debian-12\n  virga image show debian-12 -c sha256 -o csv --no-headers")]
+pub(crate) struct Show {
+    /// Name or id.
+    image: String,
+}
+
+/// Options of `import` and `upload`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga image import debian-12 debian-12-genericcloud-amd64.qcow2\n  virga image import win11.iso /isos/win11.iso\n  \
+                        virga image create debian-12; virga image upload debian-12 debian-12.qcow2")]
+pub(crate) struct Import {
+    /// Name of the image (for upload, or its id).
+    name: String,
+    /// File with the content.
+    file: PathBuf,
+}
+
+/// Options of `create`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga image create debian-12")]
+pub(crate) struct Create {
+    /// Name, unique among images.
+    name: String,
+}
+
+/// Options of `delete`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga image delete debian-12\n  virga image delete debian-12 --yes --no-wait")]
+pub(crate) struct Delete {
+    /// Name or id.
+    image: String,
+    #[command(flatten)]
+    waiting: crate::args::Waiting,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// Does what a verb says.
+pub(crate) async fn run(app: &App, command: Command) -> Result {
+    match command {
+        Command::List(a) => list::run(app, List::Images, COLUMNS, &a.listing).await,
+        Command::Show(a) => app.out.object(&json(app.api()?.v1.image_view().image(&a.image).send().await)?, COLUMNS),
+        Command::Import(a) => import(app, a).await,
+        Command::Create(a) => changed(app, &create(app, a.name).await?, COLUMNS, "image", "made, without content"),
+        Command::Upload(a) => changed(app, &upload(app, &a.name, &a.file).await?, COLUMNS, "image", "uploaded"),
+        Command::Delete(a) => delete(app, a).await,
+    }
+}
+
+async fn create(app: &App, name: String) -> Result<Value> {
+    json(app.api()?.v1.image_create().body(ImageCreate { name }).send().await)
+}
+
+/// Makes the image and uploads it; an image whose content is refused is removed again.
+async fn import(app: &App, a: Import) -> Result {
+    let sha256 = digest(&a.file).await?; // before anything is made: it also shows that the file can be read
+    let made = create(app, a.name.clone()).await?;
+    let id = text(&made, "id").to_string();
+    let image = tokio::select! {
+        sent = send(app, &id, &a.file, &sha256) => sent,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    };
+    match image {
+        Ok(image) => changed(app, &image, COLUMNS, "image", "imported"),
+        Err(e) => Err(remove_again(app, &id, &a.name, e).await),
+    }
+}
+
+async fn upload(app: &App, image: &str, file: &Path) -> Result<Value> {
+    let sha256 = digest(file).await?;
+    send(app, image, file, &sha256).await
+}
+
+/// Removes what a refused upload left, and says so.
+async fn remove_again(app: &App, id: &str, name: &str, why: Failure) -> Failure {
+    let removed = match app.api() {
+        Ok(api) => json(api.v1.image_delete().image(id).send().await),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Ok(_) => {
+            eprintln!("image {name} removed again");
+            why
+        }
+        Err(e) => {
+            eprintln!("image {name} could not be removed again: {}", e.message);
+            why
+        }
+    }
+}
+
+/// A bar for `total` bytes; on no terminal nothing.
+fn bar(total: u64, what: &str) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} % {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(what.to_string());
+    bar
+}
+
+fn readable(file: &Path, e: &std::io::Error) -> Failure {
+    Failure::failed(format!("{}: {e}", file.display()))
+}
+
+/// SHA-256 of a file, hex.
+async fn digest(file: &Path) -> Result<String> {
+    let path = file.to_path_buf();
+    let work = tokio::task::spawn_blocking(move || -> std::io::Result<String> {
+        let mut f = std::fs::File::open(&path)?;
+        let meta = f.metadata()?;
+        if meta.is_dir() {
+            return Err(std::io::Error::other("is a directory"));
+        }
+        let bar = bar(meta.len(), "checksum");
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match f.read(&mut buffer)? {
+                0 => break,
+                n => {
+                    hash.update(&buffer[..n]);
+                    bar.inc(n as u64);
+                }
+            }
+        }
+        bar.finish_and_clear();
+        Ok(hex::encode(hash.finalize()))
+    });
+    work.await.map_err(|e| Failure::failed(e.to_string()))?.map_err(|e| readable(file, &e))
+}
+
+/// The content of a file in pieces.
+fn pieces(file: tokio::fs::File, bar: ProgressBar) -> impl Stream<Item = std::io::Result<bytes::Bytes>> + Send {
+    futures::stream::try_unfold((file, bar), async |(mut file, bar)| {
+        let mut piece = bytes::BytesMut::with_capacity(PIECE);
+        let n = file.read_buf(&mut piece).await?;
+        bar.inc(n as u64);
+        Ok((n > 0).then(|| (piece.freeze(), (file, bar))))
+    })
+}
+
+/// Uploads a file as the content of `image`.
+async fn send(app: &App, image: &str, file: &Path, sha256: &str) -> Result<Value> {
+    let f = tokio::fs::File::open(file).await.map_err(|e| readable(file, &e))?;
+    let bytes = f.metadata().await.map_err(|e| readable(file, &e))?.len();
+    let bar = bar(bytes, "upload");
+    let body = reqwest::Body::wrap_stream(pieces(f, bar.clone()).boxed());
+    let begun = std::time::Instant::now();
+    let image = json(app.api()?.slow.image_upload().image(image).sha256(sha256).body(body).send().await);
+    bar.finish_and_clear();
+    let took = begun.elapsed().max(Duration::from_millis(1));
+    if image.is_ok() {
+        let rate = crate::human::rate(bytes as f64 / took.as_secs_f64());
+        eprintln!("{} in {:.1}s ({rate}), sha256 {sha256}", crate::human::size(bytes), took.as_secs_f64());
+    }
+    image
+}
+
+async fn delete(app: &App, a: Delete) -> Result {
+    terminal::consent(a.consent.yes, &format!("Remove image {}?", a.image))?;
+    let accepted = json(app.api()?.v1.image_delete().image(&a.image).send().await)?;
+    wait::finish(app, accepted, &Change { waiting: a.waiting, dry_run: false }, "removed").await
+}
