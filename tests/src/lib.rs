@@ -1,1 +1,5 @@
-//! stub
+//! What the system tests stand on: a private host in namespaces ([`lab`]), and on it the programs as users run them
+//! ([`cloud`]). Nothing here knows how the programs work inside.
+
+pub mod cloud;
+pub mod lab;
