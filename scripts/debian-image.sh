@@ -68,6 +68,11 @@ datasource_list: [NoCloud, None]
 system_info:
   network:
     renderers: [networkd]
+# C.UTF-8 is always there; others would need the package locales.
+locale: false
+EOT
+    file 644 etc/default/locale <<'EOT'
+LANG=C.UTF-8
 EOT
     file 644 etc/kernel-img.conf <<'EOT'
 do_symlinks = no
@@ -179,7 +184,7 @@ make_disk() {
 
 main() {
     local out=${1:-}
-    [ $# = 1 ] && [ -n "$out" ] && [ "${out#-}" = "$out" ] || die "usage: $0 OUT.qcow2"
+    if [ $# != 1 ] || [ -z "$out" ] || [ "${out#-}" != "$out" ]; then die "usage: $0 OUT.qcow2"; fi
     [ ! -e "$out" ] || die "$out exists: remove it or give another name"
     [ "$DISK_MIB" -ge 1536 ] || die "VIRGA_DEBIAN_DISK_MIB must be at least 1536"
     check_tools

@@ -5,7 +5,7 @@
 #
 # Needs the programs that `make build` makes. Settings (environment):
 #   VIRGA_STATE         state folder                 (/var/lib/virga)
-#   VIRGA_LISTEN        address of API and portal    (127.0.0.1:8443)
+#   VIRGA_LISTEN        address of the API           (127.0.0.1:8443)
 #   VIRGA_NODE_LISTEN   address for agents           (127.0.0.1:8444)
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -214,7 +214,7 @@ report() {
         tcg) accelerator="emulation (TCG): slow. $(jq -r '.facts.accelerator_why // "This machine offers no KVM."' <<<"$facts")" ;;
     esac
     echo
-    echo "  API and portal   $VIRGA_URL/   (its CA: $VIRGA_CA)"
+    echo "  API              $VIRGA_URL/   (its CA: $VIRGA_CA; every operation: $VIRGA_URL/docs)"
     if [ -e "$password" ]; then
         echo "  sign in          user admin, one-time password $(cat "$password")   (also in $password)"
     else

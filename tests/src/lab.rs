@@ -27,6 +27,12 @@ mount --bind "$R/log" /var/log/libvirt
 mount --bind "$R/cache" /var/cache/libvirt
 mount -t sysfs sysfs /sys
 ip link set lo up
+# As on a real host, where QEMU's user may use it. With a /dev/kvm for root only libvirt finds KVM when it asks QEMU,
+# then finds that QEMU's user has none, throws its knowledge away and asks again: a definition takes a minute.
+if [ -c /dev/kvm ]; then
+    mknod -m 666 "$R/kvm" c 10 232
+    mount --bind "$R/kvm" /dev/kvm
+fi
 echo $$ > "$R/ready"
 # Process 1 of the tree: it also reaps what libvirtd leaves behind. "halt" stops libvirtd for a while.
 while :; do

@@ -37,6 +37,7 @@ fn a_vm_lives_its_whole_life() {
 
     serial_console_answers(&cloud);
     screenshot_is_a_picture(&cloud);
+    vnc_greets(&cloud);
     live_edits(&cloud);
     power(&cloud);
 
@@ -79,6 +80,22 @@ fn screenshot_is_a_picture(cloud: &Cloud) {
     cloud.virga_ok(&["vm", "screenshot", "demo", "-O", &file]);
     let png = std::fs::read(file).expect("the screenshot");
     assert!(png.starts_with(b"\x89PNG\r\n\x1a\n") && png.len() > 100);
+}
+
+/// The screen over the WebSocket, through the local proxy for viewers: the server speaks first (RFC 6143, 7.1.1).
+fn vnc_greets(cloud: &Cloud) {
+    let mut proxy = cloud.virga_command(&["vm", "vnc", "demo", "--listen", "127.0.0.1:5999"]).stdout(Stdio::null()).spawn().expect("nsenter");
+    wait_until("the VNC server's greeting", || {
+        let ask = "exec 3<>/dev/tcp/127.0.0.1/5999 && head -c 12 <&3";
+        let o = cloud.lab.inside("timeout").args(["5", "bash", "-c", ask]).output().expect("nsenter");
+        if o.stdout == b"RFB 003.008\n" { Ok(()) } else { Err(format!("{:?} {}", o.stdout, String::from_utf8_lossy(&o.stderr))) }
+    });
+    // The child is nsenter; the proxy itself runs inside the lab.
+    assert!(cloud.lab.inside("pkill").args(["-f", "vm vnc demo"]).status().expect("pkill").success());
+    let _ = proxy.wait();
+    // VNC listens on a unix socket only.
+    let listening = cloud.lab.inside("ss").args(["-Hltn"]).output().expect("ss (iproute2)");
+    assert!(!String::from_utf8_lossy(&listening.stdout).contains(":590"), "no VNC port is open");
 }
 
 fn live_edits(cloud: &Cloud) {

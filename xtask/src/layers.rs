@@ -21,6 +21,9 @@ pub const LAYERS: [(&str, u32); 9] = [
 /// real agent over a machine in memory.
 const DEV_EXCEPTIONS: [(&str, &str); 2] = [("virga-manager", "virga-sim"), ("virga-manager", "virga-agent")];
 
+/// What is no layer of the product, and may be used in tests only: the lab in which real programs are tried.
+const TEST_HELPERS: [&str; 1] = ["virga-tests"];
+
 /// Arrows that are forbidden although the numbers allow them.
 const NEVER: [(&str, &str, &str); 3] = [
     ("virga-agent", "virga-store", "an agent keeps a journal and knows no database"),
@@ -92,6 +95,7 @@ fn arrows_of(m: &Manifest) -> Faults {
     for (dependency, dev) in pairs.filter(|(d, _)| d.starts_with("virga-")) {
         let excepted = dev && DEV_EXCEPTIONS.contains(&(m.name.as_str(), dependency.as_str()));
         match layer(dependency) {
+            None if dev && TEST_HELPERS.contains(&dependency.as_str()) => {}
             None => faults.push(format!("{} depends on {dependency}, which has no layer", m.name)),
             Some(l) if l >= own && !excepted => {
                 faults.push(format!("{} (layer {own}) depends on {dependency} (layer {l}); only lower layers may be used", m.name));
@@ -158,6 +162,8 @@ mod tests {
         assert_eq!(faults("package.name = 'virga-manager'\n[dependencies]\nvirga-agent = {}").len(), 1);
         assert_eq!(faults("package.name = 'virga-manager'\n[dependencies]\nvirga-sim = {}").len(), 1);
         assert_eq!(faults("package.name = 'virga-cli'\n[dev-dependencies]\nvirga-sim = {}").len(), 1);
+        assert!(faults("package.name = 'virga-kvm'\n[dev-dependencies]\nvirga-tests = {}").is_empty());
+        assert_eq!(faults("package.name = 'virga-kvm'\n[dependencies]\nvirga-tests = {}").len(), 1);
     }
 
     #[test]

@@ -32,7 +32,12 @@ impl App {
 
     /// How the manager is reached.
     pub(crate) fn connection(&self) -> Result<Connection> {
-        config::connection(&self.global, &self.config()?.1)
+        let config = match self.config() {
+            // A service without a home directory is told everything by its environment.
+            Err(_) if self.global.url.is_some() && config::path(&self.global).is_err() => Config::default(),
+            other => other?.1,
+        };
+        config::connection(&self.global, &config)
     }
 
     /// The connection.

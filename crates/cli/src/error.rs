@@ -104,7 +104,9 @@ impl Failure {
     /// All of it, as it goes to stderr.
     pub(crate) fn render(&self) -> String {
         let mut out = format!("error: {}\n", self.message);
-        for (field, message) in &self.about.violations {
+        // A single violation is often the message itself.
+        let new = |(field, message): &&(String, String)| self.message != format!("{field}: {message}");
+        for (field, message) in self.about.violations.iter().filter(new) {
             let _ = writeln!(out, "  {field}: {message}");
         }
         let width = self.about.refusals.iter().map(|(h, _)| h.chars().count()).max().unwrap_or_default();

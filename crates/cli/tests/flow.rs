@@ -95,13 +95,18 @@ fn a_failed_task_tells_why_for_each_host() {
     assert!(run.err.ends_with("error: vm_start web-1 failed: No host can take it.\n  host-1  the host is in maintenance\nhint: Add memory.\n"), "{}", run.err);
 }
 
+/// A server that was asked to wait for the end of a task answers late.
+fn wait_like_a_server_asked_to() {
+    std::thread::sleep(std::time::Duration::from_millis(300));
+}
+
 #[test]
 fn ctrl_c_detaches_and_says_how_to_go_on() {
     let f = Fake::start(|r, _| {
         if r.method == "POST" {
             return accepted("vm_start");
         }
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        wait_like_a_server_asked_to();
         ok(task("vm_start", "running"))
     });
     let mut child = f.spawn(&["vm", "start", "web-1"]);

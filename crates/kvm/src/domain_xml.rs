@@ -150,8 +150,8 @@ fn cpu(spec: &VmSpec, host: &HostView) -> Result<El, Error> {
         CpuMode::Custom { model } => {
             El::new("cpu").attr("mode", "custom").attr("match", "exact").attr("check", "none").child(El::new("model").attr("fallback", "forbid").text(model))
         }
-        CpuMode::HostModel if !host.kvm => return Err(needs_kvm("host-model")),
         CpuMode::HostPassthrough if !host.kvm => return Err(needs_kvm("host-passthrough")),
+        // Also where guests are emulated: then libvirt takes the nearest model to what QEMU can emulate.
         CpuMode::HostModel => El::new("cpu").attr("mode", "host-model").attr("check", "partial"),
         CpuMode::HostPassthrough => El::new("cpu").attr("mode", "host-passthrough").attr("check", "none").attr("migratable", "on"),
     };

@@ -90,7 +90,7 @@ async fn serve(run: Run) -> Result<(), Error> {
     let host = Kvm::open(Config { libvirt_uri: run.libvirt.clone(), store, run: run.run_dir.clone() }).await?;
     let identity = match Identity::load(&run.state_dir)? {
         Some(identity) => identity,
-        None => join(&run, &*host).await?,
+        None => join(&run, &host).await?,
     };
     tracing::info!(host = %identity.host, manager = %identity.manager, listen = %run.listen, "joined; serving");
     let link = Arc::new(wire::GrpcLink::new(&identity)?);

@@ -90,10 +90,15 @@ fn record(now: Time, operation: &str, object: ObjectRef, name: &str, detail: &st
 /// `virga-manager token`: an API token for admin, for whoever may read the state folder anyway. Audited.
 ///
 /// # Errors
-/// When the database cannot be written, there is no admin, or the file exists.
+/// When the database cannot be written, there is no admin, or the file exists and holds something else than a token.
 pub async fn write_admin_token(args: &TokenArgs) -> anyhow::Result<()> {
     anyhow::ensure!(args.state_dir.is_dir(), "the state folder {} does not exist; start the manager first", args.state_dir.display());
-    anyhow::ensure!(!args.out.exists(), "{} exists; give another --out or remove it", args.out.display());
+    // A former token may be replaced; anything else is somebody's file.
+    let replaceable = match std::fs::read_to_string(&args.out) {
+        Ok(text) => secret::stored_form(Kind::Token, text.trim()).is_some(),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    };
+    anyhow::ensure!(replaceable, "{} exists and holds no token; give another --out or remove it", args.out.display());
     let store = Store::open(&crate::config::database_url(args.database.as_deref(), &args.state_dir)?).await?;
     let now = wall_clock();
     let made = admin_token(&store, now, now.plus_seconds(i64::from(args.hours) * 3600)).await?;

@@ -7,7 +7,17 @@ use virga_manager::config::{Command, Config, Program};
 use virga_manager::node::client::GrpcClient;
 use virga_manager::{ca, first, serve};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
+    match start() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> anyhow::Result<()> {
     // First of all: two TLS providers linked and none installed would panic at the first handshake.
     rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| anyhow::anyhow!("a TLS provider was installed already"))?;
     let program = Program::parse();

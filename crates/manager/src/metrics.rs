@@ -15,7 +15,10 @@ use virga_model::stats::Sample;
 
 /// Counters of requests, by operation and status.
 #[derive(Default)]
-pub struct Counters(Mutex<HashMap<(&'static str, u16), (u64, f64)>>);
+pub struct Counters(Mutex<HashMap<(&'static str, u16), Count>>);
+
+/// How many requests, and the seconds they took.
+type Count = (u64, f64);
 
 impl Counters {
     /// Counts a request.

@@ -31,9 +31,9 @@ pub struct Problem {
     /// Finds the request in the manager's log.
     #[serde(default)]
     pub request_id: String,
-    #[serde(skip)]
-    #[schemars(skip)]
-    retry_after_s: Option<u32>,
+    /// Seconds after which the same request may succeed, where it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u32>,
 }
 
 impl From<Error> for Problem {
@@ -58,13 +58,7 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
-    /// Seconds after which a retry may help, for the `Retry-After` header.
-    #[must_use]
-    pub fn retry_after_s(&self) -> Option<u32> {
-        self.retry_after_s
-    }
-
-    /// Sets the seconds of `Retry-After`.
+    /// Sets the seconds after which a retry may help.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u32) -> Problem {
         self.retry_after_s = Some(seconds);

@@ -10,8 +10,8 @@ use crate::vm::select::{Target, Targets};
 use crate::wait;
 use serde_json::Value;
 
-/// Most VMs of one batch; more become several.
-const BATCH_MAX: usize = 500;
+/// Most VMs of one batch, as the API allows; more become several, one after the other.
+const BATCH_MAX: usize = 1000;
 
 /// What became of the VMs.
 #[derive(Default)]

@@ -40,8 +40,8 @@ pub(super) fn converge(task: &Task, facts: &Facts, now: Time) -> Step {
     }
     let why = match &facts.progress {
         Some(p) => p.step.clone(),
-        None if vm.observed.state == VmState::Unknown => format!("the hypervisor of {} does not answer; waiting", host.name),
-        None => waiting_for(vm, &host.name),
+        None if vm.observed.state == VmState::Unknown => "the host's hypervisor does not answer; waiting".into(),
+        None => waiting_for(vm).into(),
     };
     Step::Wait { ms: POLL_MS, why, progress: facts.progress.clone() }
 }
@@ -66,9 +66,9 @@ pub(super) fn act(task: &Task, facts: &Facts, now: Time, act: Act) -> Step {
     };
     if host.state != HostState::Up {
         if now.millis_since(task.created_at) > SILENT_HOST_PATIENCE_MS {
-            return Step::Failed(silent(host));
+            return Step::Failed(silent());
         }
-        return Step::Wait { ms: POLL_MS, why: format!("{} does not report; waiting", host.name), progress: None };
+        return Step::Wait { ms: POLL_MS, why: "the host does not report; waiting for it".into(), progress: None };
     }
     Step::Call(Call::Act(act))
 }
@@ -173,18 +173,19 @@ fn reachable(task: &Task, vm: &Vm, host: &HostFact, now: Time) -> Option<Step> {
     if host.state == HostState::Up {
         return None;
     }
-    let rest = format!("{} does not report; the rest follows when it is back", host.name);
+    let rest = "the host does not report; the rest follows when it is back";
     Some(match &task.doc.undo {
         Some(Undo::Cancelled) => Step::Cancelled(format!("Stopped; {rest}.")),
         Some(Undo::Failed(e)) => Step::Failed(e.clone()),
         // A removal waits as long as it takes, or until somebody stops it.
-        None if task.kind != TaskKind::VmDelete && now.millis_since(task.created_at) > SILENT_HOST_PATIENCE_MS => host_failed(task, vm, &silent(host)),
-        None => Step::Wait { ms: POLL_MS, why: format!("{} does not report; waiting for it", host.name), progress: None },
+        None if task.kind != TaskKind::VmDelete && now.millis_since(task.created_at) > SILENT_HOST_PATIENCE_MS => host_failed(task, vm, &silent()),
+        None => Step::Wait { ms: POLL_MS, why: "the host does not report; waiting for it".into(), progress: None },
     })
 }
 
-fn silent(host: &HostFact) -> Error {
-    Error::unavailable(format!("Host {} has not reported for more than ten minutes.", host.name))
+/// Texts of tasks on VMs name no host: tenants read them, and tenants never see hosts.
+fn silent() -> Error {
+    Error::unavailable("The VM's host has not reported for more than ten minutes.")
         .with_hint("Check the host and its virga-agent; nothing can be said about its VMs until it reports.")
 }
 
@@ -204,13 +205,13 @@ fn shutdown_overdue(task: &Task, vm: &Vm, now: Time) -> Option<Step> {
     Some(undo(task, vm, Undo::Failed(e)))
 }
 
-fn waiting_for(vm: &Vm, host: &str) -> String {
+fn waiting_for(vm: &Vm) -> &'static str {
     match vm.desired {
-        Desired::Running => format!("{host} starts the guest"),
-        Desired::Paused => format!("{host} holds the guest"),
-        Desired::Hibernated => format!("{host} saves the guest's memory"),
-        Desired::Stopped if vm.stop_mode == StopMode::Graceful => "the guest was asked to shut down".into(),
-        Desired::Stopped => format!("{host} prepares the VM"),
-        Desired::Absent => format!("{host} removes the VM"),
+        Desired::Running => "the host starts the guest",
+        Desired::Paused => "the host holds the guest",
+        Desired::Hibernated => "the host saves the guest's memory",
+        Desired::Stopped if vm.stop_mode == StopMode::Graceful => "the guest was asked to shut down",
+        Desired::Stopped => "the host prepares the VM",
+        Desired::Absent => "the host removes the VM",
     }
 }

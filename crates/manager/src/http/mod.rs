@@ -277,6 +277,7 @@ async fn settle<T>(op: &Op, result: Result<T, Error>) -> Result<T, Error> {
 }
 
 /// Counts the request and makes the problem body of an error.
+#[allow(clippy::result_large_err)] // the type is the API's
 fn done<T>(rqctx: &Rq, begun: Instant, result: Result<T, Error>) -> Result<T, Problem> {
     let api = rqctx.context();
     let status = result.as_ref().err().map_or(200, |e| e.code.status());

@@ -94,11 +94,12 @@ impl GrpcClient {
 /// Bounds an answer in time; the transport's own errors name the host.
 async fn within<T>(host: &Host, limit: Duration, answer: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, Error> {
     match tokio::time::timeout(limit, answer).await {
-        Err(_) => Err(Error::unavailable(format!("Host {} did not answer within {} s.", host.name, limit.as_secs()))),
+        Err(_) => Err(Error::unavailable(format!("The host did not answer within {} s.", limit.as_secs()))),
         Ok(Err(status)) => {
             let mut e = from_status(&status);
             if e.code == virga_model::ErrorCode::Unavailable {
-                e.message = format!("Host {}: {}", host.name, e.message);
+                tracing::warn!(host = %host.name, error = %e, "a call did not get through");
+                e.message = "The host cannot be reached.".into();
             }
             Err(e)
         }

@@ -66,7 +66,7 @@ async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, full: bool, now: T
     }
     let changed = virga_store::vm::observe(tx, report.id, &report.observed, host.id).await?;
     if changed {
-        tell(tx, host, &before, &report.observed, now).await?;
+        tell(tx, &before, &report.observed, now).await?;
     }
     // Progress alone is a reason to look, too: the task shows it.
     if changed || report.progress.is_some() {
@@ -85,18 +85,18 @@ async fn take_absent(tx: &mut Tx, host: &Host, reported: &[VmReport], now: Time)
         let drift = Drift { what: "definition".into(), message: "The host does not know this VM any more.".into() };
         let observed = Observed { state: VmState::Absent, drift: vec![drift], ..vm.observed.clone() };
         if vm.desired != Desired::Absent && virga_store::vm::observe(tx, vm.id, &observed, host.id).await? {
-            tell(tx, host, &vm, &observed, now).await?;
+            tell(tx, &vm, &observed, now).await?;
         }
     }
     Ok(())
 }
 
-/// Events of what changed.
-async fn tell(tx: &mut Tx, host: &Host, before: &Vm, after: &Observed, now: Time) -> Result<(), Error> {
+/// Events of what changed. Their texts name no host: tenants read them, and tenants never see hosts.
+async fn tell(tx: &mut Tx, before: &Vm, after: &Observed, now: Time) -> Result<(), Error> {
     let mut events = Vec::new();
     if before.observed.state != after.state {
         let severity = if matches!(after.state, VmState::Unknown | VmState::Crashed) { Severity::Warning } else { Severity::Info };
-        events.push(("vm.state_changed", severity, format!("VM {}: {} => {} on {}.", before.name, before.observed.state, after.state, host.name)));
+        events.push(("vm.state_changed", severity, format!("VM {}: {} => {}.", before.name, before.observed.state, after.state)));
     }
     for d in after.drift.iter().filter(|d| !before.observed.drift.contains(d)) {
         events.push(("vm.drift", Severity::Warning, format!("VM {}: {}", before.name, d.message)));
@@ -106,7 +106,7 @@ async fn tell(tx: &mut Tx, host: &Host, before: &Vm, after: &Observed, now: Time
     }
     // Anything else that a page may show: settled, pending, agent.
     if events.is_empty() {
-        events.push(("vm.observed", Severity::Info, format!("VM {} was observed anew on {}.", before.name, host.name)));
+        events.push(("vm.observed", Severity::Info, format!("VM {} was observed anew.", before.name)));
     }
     for (kind, severity, message) in events {
         let event = Event {

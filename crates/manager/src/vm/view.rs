@@ -5,6 +5,7 @@ use crate::http::Op;
 use crate::list;
 use crate::task_api::Names;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use virga_api::v1::{ListQuery, PageBody, Reference, Stats, Vm as Shape};
 use virga_model::filter;
 use virga_model::host::{Host, HostState};
@@ -23,10 +24,10 @@ struct Around {
 
 impl Around {
     async fn host(&mut self, tx: &mut Tx, id: HostId) -> Result<Option<&Host>, Error> {
-        if !self.hosts.contains_key(&id) {
-            self.hosts.insert(id, virga_store::host::get(tx, id).await?);
-        }
-        Ok(self.hosts.get(&id).and_then(Option::as_ref))
+        Ok(match self.hosts.entry(id) {
+            Entry::Occupied(known) => known.into_mut().as_ref(),
+            Entry::Vacant(free) => free.insert(virga_store::host::get(tx, id).await?).as_ref(),
+        })
     }
 
     async fn shape(&mut self, op: &Op, tx: &mut Tx, vm: Vm, task: Option<&Task>) -> Result<Shape, Error> {

@@ -232,10 +232,11 @@ impl Cloud {
             if task.state.is_final() {
                 return task;
             }
+            let fault = *self.wire.fault.lock().unwrap();
             assert!(
                 std::time::Instant::now() < end,
                 "the task does not end with {:?}: {task:?}; vm {:?}; host {:?}",
-                self.wire.fault.lock().unwrap(),
+                fault,
                 self.vm_row().await,
                 self.host.log()
             );
