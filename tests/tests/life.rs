@@ -126,8 +126,12 @@ fn power(cloud: &Cloud) {
     cloud.wait_vm("demo", "hibernated", state("hibernated"));
     cloud.virga_ok(&["vm", "wake", "demo"]);
     cloud.wait_vm("demo", "agent connected", |v| v["observed"]["guest"]["agent"] == "connected");
+    let before = boot_id(cloud).expect("the agent answers");
     cloud.virga_ok(&["vm", "reboot", "demo"]);
-    cloud.wait_vm("demo", "agent connected", |v| v["observed"]["guest"]["agent"] == "connected");
+    wait_until("the guest to have booted anew", || match boot_id(cloud) {
+        Ok(id) if id != before => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     cloud.virga_ok(&["vm", "shutdown", "demo", "--timeout", "200s"]);
     assert_eq!(cloud.vm("demo")["observed"]["state"], "stopped");
     let vm = cloud.vm("demo");
@@ -135,4 +139,25 @@ fn power(cloud: &Cloud) {
     cloud.virga_ok(&["vm", "start", "demo"]);
     cloud.virga_ok(&["vm", "reset", "demo", "--yes"]);
     cloud.virga_ok(&["vm", "shutdown", "demo", "--force", "--yes"]);
+}
+
+/// What the guest's kernel calls this boot, in base64 as the agent gives it.
+fn boot_id(cloud: &Cloud) -> Result<String, String> {
+    let ask = |question: &str| {
+        let o = cloud.lab.virsh(&["qemu-agent-command", "--timeout", "5", "demo", question]);
+        if !o.status.success() {
+            return Err(String::from_utf8_lossy(&o.stderr).into_owned());
+        }
+        serde_json::from_slice::<serde_json::Value>(&o.stdout).map_err(|e| e.to_string())
+    };
+    let run = r#"{"execute":"guest-exec","arguments":{"path":"/bin/cat","arg":["/proc/sys/kernel/random/boot_id"],"capture-output":true}}"#;
+    let pid = ask(run)?["return"]["pid"].to_string();
+    let status = format!(r#"{{"execute":"guest-exec-status","arguments":{{"pid":{pid}}}}}"#);
+    for _ in 0..20 {
+        let s = ask(&status)?;
+        if s["return"]["exited"] == true {
+            return s["return"]["out-data"].as_str().map(String::from).ok_or_else(|| s.to_string());
+        }
+    }
+    Err("the program in the guest does not end".into())
 }

@@ -221,6 +221,11 @@ impl Node {
         lock(&self.slots).get(&vm).cloned()
     }
 
+    /// A revision higher than all before it.
+    pub(crate) fn next_revision(&self) -> u64 {
+        self.revisions.fetch_add(1, Ordering::SeqCst)
+    }
+
     /// Makes a report soon.
     pub(crate) fn touch(&self) {
         self.changed.notify_one();

@@ -9,7 +9,7 @@ use virga_model::VmId;
 use virga_model::host::{HostFacts, REPORT_PERIOD_MS};
 use virga_model::order::{Report, VmReport};
 use virga_model::stats::{Counters, Sample, VmSample};
-use virga_model::vm::{AgentState, VmState};
+use virga_model::vm::{AgentState, Observed, VmState};
 
 use crate::host::{Domains, Host};
 use crate::node::Node;
@@ -93,10 +93,12 @@ impl Reporter {
     async fn tick(&mut self) {
         let domains = self.look().await;
         let hypervisor_up = domains.is_some();
+        let orphans = domains.as_ref().map(|d| self.orphans(d)).unwrap_or_default();
         let foreign = domains.map(|d| d.foreign);
         self.refresh_facts(hypervisor_up).await;
         let (host_sample, vm_samples) = self.sample().await;
-        let current: BTreeMap<VmId, VmReport> = self.node.slots().iter().map(|s| (s.id, s.report())).collect();
+        let mut current: BTreeMap<VmId, VmReport> = self.node.slots().iter().map(|s| (s.id, s.report())).collect();
+        current.extend(orphans.into_iter().map(|o| (o.id, o)));
         let vms = if self.full { current.values().cloned().collect() } else { changed(&self.acknowledged, &current) };
         self.sequence += 1;
         let report = Report {
@@ -142,6 +144,20 @@ impl Reporter {
                 None
             }
         }
+    }
+
+    /// VMs with our metadata of which the journal knows nothing: it was lost. They are told as they are, never touched,
+    /// and never kept silent about: a manager would take them for gone.
+    fn orphans(&self, domains: &Domains) -> Vec<VmReport> {
+        let known: Vec<VmId> = self.node.slots().iter().map(|s| s.id).collect();
+        let orphan = |d: &crate::host::Domain| {
+            let observed = Observed { generation: d.generation, state: d.state, ..Observed::default() };
+            let before = self.acknowledged.get(&d.id).map(|r| &r.observed);
+            let same = before.is_some_and(|b| Observed { revision: 0, ..b.clone() } == observed);
+            let revision = if same { before.map_or(0, |b| b.revision) } else { self.node.next_revision() };
+            VmReport { id: d.id, observed: Observed { revision, ..observed }, progress: None }
+        };
+        domains.ours.iter().filter(|d| !known.contains(&d.id)).map(orphan).collect()
     }
 
     async fn refresh_facts(&mut self, hypervisor_up: bool) {

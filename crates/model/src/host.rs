@@ -45,7 +45,8 @@ pub struct Host {
     pub address: String,
     /// Kept free of new VMs (HOST-04).
     pub maintenance: bool,
-    /// SHA-256 of the certificate it must use, hex; another one is refused.
+    /// SHA-256 of the certificates it may use, hex, joined by a space: the newest and, until that is used for the first
+    /// time, the one before it (the answer to a renewal may be lost). Any other is refused.
     pub certificate_sha256: String,
     /// Grows with each change by people; the ETag.
     pub generation: i64,

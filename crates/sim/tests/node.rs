@@ -311,6 +311,22 @@ async fn twenty_at_once_fetch_the_image_once_and_all_come_up() {
 }
 
 #[tokio::test]
+async fn an_agent_that_lost_its_journal_tells_what_runs_and_takes_it_over_when_told() {
+    let mut lab = Lab::new().await;
+    let vm = VmId(Uuid::from_u128(1));
+    lab.bring(&order(1, 3, Desired::Running)).await;
+    lab.journal = MemoryJournal::new();
+    lab.restart_agent().await;
+    lab.clock.run_for(10_000).await;
+    let r = lab.report(vm).observed;
+    assert_eq!((r.state, r.settled), (VmState::Running, false), "neither gone nor said to be in order");
+    let starts = || lab.host.log().iter().filter(|l| l.contains(" start ")).count();
+    let before = starts();
+    let r = lab.bring(&order(1, 3, Desired::Running)).await.observed;
+    assert_eq!((r.state, r.settled, starts()), (VmState::Running, true, before), "taken over, not started again");
+}
+
+#[tokio::test]
 async fn a_newer_order_overtakes_one_that_waits_for_the_guest() {
     let lab = Lab::new().await;
     lab.bring(&order(1, 1, Desired::Running)).await;

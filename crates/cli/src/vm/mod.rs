@@ -42,7 +42,7 @@ pub(crate) const COLUMNS: &[Column] = &[
     wide("agent", "observed.guest.agent", Kind::Text),
     wide("accelerator", "observed.accelerator", Kind::Text),
     wide("firmware", "spec.firmware", Kind::Text),
-    wide("machine", "spec.machine", Kind::Text),
+    wide("machine", "observed.machine", Kind::Text),
     wide("disks", "spec.disks", Kind::Count),
     wide("nics", "spec.nics", Kind::Count),
     wide("labels", "labels", Kind::Map),

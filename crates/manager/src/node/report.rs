@@ -64,6 +64,13 @@ async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, full: bool, now: T
     if !full && before.observed.revision > report.observed.revision {
         return Ok(());
     }
+    let mut observed = report.observed.clone();
+    if full && observed.generation < before.observed.generation {
+        // The agent lost its journal. What it sees counts; what it was told must be told again: the repair loop does.
+        observed.generation = before.observed.generation;
+        observed.settled = false;
+    }
+    let report = &VmReport { observed, ..report.clone() };
     let changed = virga_store::vm::observe(tx, report.id, &report.observed, host.id).await?;
     if changed {
         tell(tx, &before, &report.observed, now).await?;

@@ -69,11 +69,24 @@ async fn caller<T>(manager: &Manager, request: &Request<T>) -> Result<Host, Erro
     let id = host_of(leaf).ok_or_else(|| denied("The certificate is none of a host."))?;
     let mut tx = manager.store.read().await?;
     let host = virga_store::host::get(&mut tx, id).await?.ok_or_else(|| denied("The host was removed from this installation."))?;
-    // The row holds the one certificate that counts: an older or a stolen earlier one is worth nothing.
-    if host.certificate_sha256 != secret::sha256_hex(leaf) {
-        return Err(denied("The certificate was replaced by another."));
+    drop(tx);
+    let used = secret::sha256_hex(leaf);
+    match host.certificate_sha256.split_once(' ') {
+        // The newest is used for the first time: from now on the one before it is worth nothing.
+        Some((newest, _)) if newest == used => set_certificates(manager, host, used).await,
+        Some((_, before)) if before == used => Ok(host),
+        None if host.certificate_sha256 == used => Ok(host),
+        _ => Err(denied("The certificate was replaced by another.")),
     }
-    Ok(host)
+}
+
+async fn set_certificates(manager: &Manager, host: Host, certificate_sha256: String) -> Result<Host, Error> {
+    let generation = host.generation;
+    let changed = Host { certificate_sha256, generation: generation + 1, ..host };
+    let mut tx = manager.store.write().await?;
+    virga_store::host::update(&mut tx, &changed, generation).await?;
+    tx.commit().await?;
+    Ok(changed)
 }
 
 /// The host's id in a certificate that TLS has verified already.
@@ -102,6 +115,7 @@ impl ManagerApi for Service {
         document(&ack)
     }
 
+    /// A new certificate. The one in use stays good until the new one is used, so that a lost answer locks nobody out.
     async fn renew(&self, request: Request<Document>) -> Reply<Document> {
         let host = caller(&self.manager, &request).await.map_err(|e| to_status(&e))?;
         let csr: String = decode(&request.into_inner().json).map_err(|e| to_status(&e))?;
@@ -199,10 +213,7 @@ async fn join(manager: &Manager, json: &[u8], source: &str) -> Result<JoinAnswer
 
 async fn renew(manager: &Manager, host: Host, csr_pem: &str) -> Result<JoinAnswer, Error> {
     let (certificate_pem, certificate_sha256) = manager.ca.sign_host_csr(csr_pem, host.id)?;
-    let mut tx = manager.store.write().await?;
-    let generation = host.generation;
-    let renewed = Host { certificate_sha256, generation: generation + 1, ..host };
-    virga_store::host::update(&mut tx, &renewed, generation).await?;
-    tx.commit().await?;
+    let in_use = host.certificate_sha256.split(' ').next_back().unwrap_or_default().to_string();
+    let renewed = set_certificates(manager, host, format!("{certificate_sha256} {in_use}")).await?;
     Ok(JoinAnswer { host: renewed.id, certificate_pem, ca_pem: manager.ca.ca_pem().to_string() })
 }

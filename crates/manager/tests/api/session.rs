@@ -37,8 +37,12 @@ async fn the_first_start_makes_an_admin_who_must_change_the_password() {
     let out = dir.path().join("token");
     let args = virga_manager::config::TokenArgs { state_dir: dir.path().into(), out: out.clone(), hours: 1, database: None };
     virga_manager::first::write_admin_token(&args).await.unwrap();
-    assert!(virga_manager::first::write_admin_token(&args).await.is_err(), "never over a file that is there");
-    let made = std::fs::read_to_string(out).unwrap();
+    let former = std::fs::read_to_string(&out).unwrap();
+    virga_manager::first::write_admin_token(&args).await.unwrap();
+    let made = std::fs::read_to_string(&out).unwrap();
+    assert_ne!(former, made, "a token is replaced by a newer one");
+    let other = virga_manager::config::TokenArgs { out: dir.path().join("ca.pem"), ..args };
+    assert!(virga_manager::first::write_admin_token(&other).await.is_err(), "never over a file that holds something else");
     let audit = answer(http.get(format!("{base}/v1/audit?filter=operation%3Dtoken_create")).bearer_auth(made.trim()).send().await.unwrap()).await.is(200);
     assert_eq!(audit.body["items"][0]["actor"], "local administrator");
     assert!(!audit.body.to_string().contains(made.trim()));
