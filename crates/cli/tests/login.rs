@@ -7,7 +7,7 @@ use serde_json::json;
 
 fn manager(r: &Request, _: usize) -> Reply {
     match r.line().as_str() {
-        "POST /v1/session" if r.json()["password"] == "old password 1" => {
+        "POST /v1/session" if r.json()["password"] == "old hunter phrase" => {
             Reply::Json(201, vec![], json!({"token": "session-1", "csrf": "c", "expires_at": "2099-01-01T00:00:00Z", "must_change_password": true}))
         }
         "POST /v1/session" => problem(401, "unauthenticated", "Name or password is wrong."),
@@ -22,7 +22,7 @@ fn manager(r: &Request, _: usize) -> Reply {
 #[test]
 fn a_first_sign_in_changes_the_password_and_keeps_the_session() {
     let f = Fake::start(manager);
-    let (old, new) = (f.file("old", "old password 1\n"), f.file("new", "new password 1\n"));
+    let (old, new) = (f.file("old", "old hunter phrase\n"), f.file("new", "new hunter phrase\n"));
     let args = [
         "login",
         "--url",
@@ -37,8 +37,8 @@ fn a_first_sign_in_changes_the_password_and_keeps_the_session() {
     ];
     let run = f.run_bare(&args).expect(0);
     assert_eq!(run.out, "signed in as admin (context default)\n");
-    assert!(!run.err.contains("password 1"), "{}", run.err);
-    assert_eq!(f.of("PUT /v1/session/password")[0].json(), json!({"current": "old password 1", "new": "new password 1"}));
+    assert!(!run.err.contains("hunter"), "{}", run.err);
+    assert_eq!(f.of("PUT /v1/session/password")[0].json(), json!({"current": "old hunter phrase", "new": "new hunter phrase"}));
     assert_eq!(f.of("PUT /v1/session/password")[0].header("authorization"), Some("Bearer session-1"));
     assert_eq!(mode(&f.path("config.toml")), 0o600);
     let run = f.run_bare(&["whoami"]).expect(0);
@@ -67,7 +67,7 @@ fn a_wrong_password_is_not_permitted_and_leaves_nothing() {
 fn the_ca_is_pinned_by_its_fingerprint() {
     let Tls { config, ca_sha256: sha256, .. } = tls();
     let f = Fake::start_tls(config, manager);
-    let (old, new) = (f.file("old", "old password 1\n"), f.file("new", "new password 1\n"));
+    let (old, new) = (f.file("old", "old hunter phrase\n"), f.file("new", "new hunter phrase\n"));
     let login = |more: &[&str]| {
         let mut args = vec!["login", "--url", &f.url, "--user", "admin", "--password-file", old.to_str().expect("a path")];
         args.extend(["--new-password-file", new.to_str().expect("a path")]);
