@@ -5,12 +5,13 @@
 //! does not know. Paths into answers are checked against the document by a test (`column.rs`).
 
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi/v1.json");
+    // At run time: clones share a build cache, and a path that was built in may be another clone's.
+    let document = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../openapi/v1.json");
     println!("cargo:rerun-if-changed={}", document.display());
     println!("cargo:rerun-if-changed=build.rs");
     let mut api: Value = serde_json::from_slice(&std::fs::read(&document)?)?;

@@ -29,8 +29,9 @@ impl Text {
 /// The repository's root.
 #[must_use]
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    // At run time: clones share a build cache, and a path that was built in may be another clone's.
+    let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    here.parent().unwrap_or(&here).to_path_buf()
 }
 
 /// Reads a file of the repository.

@@ -131,6 +131,13 @@ impl Slot {
         lock(&self.live).progress = progress;
     }
 
+    /// Acts that the former agent began and never ended stay as "not known"; nothing is done twice.
+    fn warn_of_broken_acts(&self) {
+        if self.record().acts.iter().any(|a| a.error.as_ref().is_some_and(|e| e.message == BROKEN_ACT)) {
+            tracing::warn!(vm = %self.id, "an act was broken off by the agent's end; it is not known whether it happened");
+        }
+    }
+
     /// What is to be reported. What differs from what was said last gets a new revision; both under one lock, so that
     /// a higher revision is always newer.
     pub(crate) fn report(&self) -> VmReport {
@@ -199,7 +206,7 @@ impl Node {
             started_at,
         });
         for slot in node.slots() {
-            node.close_broken_acts(&slot).await?;
+            slot.warn_of_broken_acts();
             if !slot.record().settled {
                 node.set_to_work(&slot);
             }
@@ -319,14 +326,6 @@ impl Node {
             lock(&slot.acting).remove(&task);
         }
         Ok(NodeAnswer::Vm { report: Box::new(slot.report()) })
-    }
-
-    /// Acts that the former agent began and never ended stay as "not known"; nothing is done twice.
-    async fn close_broken_acts(&self, slot: &Slot) -> Result<()> {
-        if slot.record().acts.iter().any(|a| a.error.as_ref().is_some_and(|e| e.message == BROKEN_ACT)) {
-            tracing::warn!(vm = %slot.id, "an act was broken off by the agent's end; it is not known whether it happened");
-        }
-        Ok(())
     }
 }
 

@@ -81,7 +81,7 @@ fn push(ring: &mut Ring, sample: Sample) {
 }
 
 /// A poisoned lock means that another thread panicked while it held plain data: the data is still usable.
-fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

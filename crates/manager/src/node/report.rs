@@ -47,6 +47,19 @@ pub async fn take(manager: &Manager, host: Host, report: Report) -> Result<Repor
     Ok(ReportAck { resync })
 }
 
+/// Takes what an agent answered to a call about one VM.
+///
+/// # Errors
+/// The database is not there; the next report says the same.
+pub async fn take_answer(manager: &Manager, host: &Host, answer: &VmReport) -> Result<(), Error> {
+    manager.stats.set_progress(answer.id, answer.progress.clone());
+    let mut tx = manager.store.write().await?;
+    take_vm(&mut tx, host, answer, false, manager.now()).await?;
+    tx.commit().await?;
+    manager.committed();
+    Ok(())
+}
+
 async fn take_facts(tx: &mut Tx, host: &Host, report: &Report) -> Result<(), Error> {
     if report.facts.is_none() && report.foreign_vms.is_none() {
         return Ok(());
@@ -64,16 +77,17 @@ async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, full: bool, now: T
     if !full && before.observed.revision > report.observed.revision {
         return Ok(());
     }
-    let mut observed = report.observed.clone();
-    if full && observed.generation < before.observed.generation {
+    let retold;
+    let observed = if full && report.observed.generation < before.observed.generation {
         // The agent lost its journal. What it sees counts; what it was told must be told again: the repair loop does.
-        observed.generation = before.observed.generation;
-        observed.settled = false;
-    }
-    let report = &VmReport { observed, ..report.clone() };
-    let changed = virga_store::vm::observe(tx, report.id, &report.observed, host.id).await?;
+        retold = Observed { generation: before.observed.generation, settled: false, ..report.observed.clone() };
+        &retold
+    } else {
+        &report.observed
+    };
+    let changed = virga_store::vm::observe(tx, report.id, observed, host.id).await?;
     if changed {
-        tell(tx, &before, &report.observed, now).await?;
+        tell(tx, &before, observed, now).await?;
     }
     // Progress alone is a reason to look, too: the task shows it.
     if changed || report.progress.is_some() {

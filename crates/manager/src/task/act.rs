@@ -41,22 +41,7 @@ pub(super) async fn call(manager: &Manager, task: &Task, facts: &Facts, call: &C
     drop(tx);
     let head = CallHead { task: task.id, epoch: host.epoch, deadline_ms: CALL_DEADLINE_MS };
     match manager.nodes.call(&host, head, node_call).await? {
-        NodeAnswer::Vm { report } => {
-            let report = virga_model::order::Report {
-                sequence: 0,
-                agent_started_at: manager.now(),
-                now: manager.now(),
-                full: false,
-                hypervisor_up: true,
-                vms: vec![*report],
-                facts: None,
-                foreign_vms: None,
-                host_sample: None,
-                vm_samples: Vec::new(),
-            };
-            crate::node::report::take(manager, host, report).await?;
-            Ok(())
-        }
+        NodeAnswer::Vm { report } => crate::node::report::take_answer(manager, &host, &report).await,
         NodeAnswer::Done => forget_holder(manager, host.id, call, facts).await,
         NodeAnswer::Refused { error } => Err(error),
     }

@@ -4,7 +4,7 @@
 //! seconds, and any manager goes on. What may run at the same time is bounded here, in one place.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use virga_decide::task::{Facts, Step, Write, next};
@@ -14,7 +14,7 @@ use virga_model::{Error, ErrorCode, TaskId};
 use virga_store::StoreError;
 
 use super::act;
-use crate::state::Manager;
+use crate::state::{Manager, lock};
 
 /// Tasks that one manager works on at the same time.
 pub const TASKS_AT_ONCE: u32 = 64;
@@ -49,10 +49,6 @@ pub async fn run(manager: Arc<Manager>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|s| *s) => {}
         }
     }
-}
-
-fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn spawn(manager: &Arc<Manager>, at_work: &Arc<Mutex<HashSet<TaskId>>>, task: Task) {
