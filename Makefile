@@ -7,10 +7,10 @@ export CARGO_TARGET_DIR ?= $(VIRGA_CACHE)/target
 export VIRGA_GUEST_DIR ?= $(VIRGA_CACHE)/guest
 
 .DEFAULT_GOAL := help
-.PHONY: help build run stop test check bench fmt
+.PHONY: help build run stop demo demo-stop test check bench fmt
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## install what is missing and build the programs (release)
 	@scripts/setup.sh run
@@ -23,6 +23,14 @@ run: build ## run manager, agent and a demo VM on this machine; Ctrl-C ends mana
 
 stop: ## end all that `make run` started and REMOVE its VMs, networks and state
 	@scripts/stop.sh
+
+demo: ## try Virga without servers: manager and 100 simulated hosts with 5,000 VMs; no KVM, no root
+	@echo "demo: virga-manager, virga-fleet and virga into $(CARGO_TARGET_DIR)/release"
+	cargo build --release --bin virga-manager --bin virga-fleet --bin virga
+	@scripts/demo.sh
+
+demo-stop: ## end the demo that runs, from another terminal
+	@scripts/demo.sh --stop
 
 check: ## format, lints and fast tests; no virtual machine
 	@echo "check: format"

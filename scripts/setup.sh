@@ -21,7 +21,8 @@ readonly RUN_PACKAGES=(
     # the scripts themselves
     openssh-client socat curl jq ca-certificates procps util-linux
 )
-readonly TEST_PACKAGES=(mmdebstrap)
+# postgresql: the tests start servers of their own from its programs and touch no other.
+readonly TEST_PACKAGES=(mmdebstrap strace postgresql)
 
 # QEMU's tools and its block drivers are loaded across package borders, so
 # these three must have one and the same version.

@@ -44,6 +44,20 @@ pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Result<T, String
     }
 }
 
+/// As [`wait_until`] with a time of one's own, and what was last seen as the error.
+///
+/// # Errors
+/// What was last seen.
+pub fn wait_for<T>(patience: Duration, mut condition: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let end = Instant::now() + patience;
+    loop {
+        match condition() {
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(200)),
+            r => return r,
+        }
+    }
+}
+
 impl Cloud {
     /// A host with manager and agent, joined and up.
     ///
@@ -83,31 +97,80 @@ impl Cloud {
         command.spawn().expect("nsenter")
     }
 
-    /// Starts the manager and waits until it answers.
-    pub fn start_manager(&mut self) {
+    /// Starts the manager's program, without waiting.
+    pub fn spawn_manager(&mut self) {
         std::fs::create_dir_all(self.path("manager")).expect("the manager's folder");
         let state = self.path("manager");
         self.manager = Some(self.spawn("virga-manager", &["run", "--state-dir", &state, "--listen", "127.0.0.1:8443", "--node-listen", "127.0.0.1:8444"]));
+    }
+
+    /// Starts the manager and waits until it answers.
+    pub fn start_manager(&mut self) {
+        self.spawn_manager();
+        self.wait_manager();
+    }
+
+    fn wait_manager(&self) {
         wait_until("the manager to listen", || {
             let o = self.lab.inside("curl").args(["-sf", "--cacert", &self.path("manager/ca.pem"), "https://127.0.0.1:8443/v1/ping"]).output().expect("curl");
             if o.status.success() { Ok(()) } else { Err(self.log("virga-manager")) }
         });
     }
 
+    /// Starts what is not running and waits until the host is up.
+    pub fn heal(&mut self) {
+        let ended = |c: &mut Option<Child>| c.as_mut().is_none_or(|c| !matches!(c.try_wait(), Ok(None)));
+        if ended(&mut self.manager) {
+            self.spawn_manager();
+        }
+        if ended(&mut self.agent) {
+            self.start_agent_under(&[]);
+        }
+        self.wait_manager();
+        self.lab.wait_up();
+        self.wait_host_up();
+    }
+
     /// Starts the agent and waits until its host is up.
     pub fn start_agent(&mut self) {
+        self.start_agent_under(&[]);
+        self.wait_host_up();
+    }
+
+    /// Starts the agent with these words before its own (`strace …`), and does not wait.
+    pub fn start_agent_under(&mut self, words: &[&str]) {
         let (state, join, run) = (self.path("agent"), self.path("join"), self.path("vr"));
-        let uri = self.lab.uri();
-        self.agent =
-            Some(self.spawn(
-                "virga-agent",
-                &["run", "--state-dir", &state, "--join-file", &join, "--run-dir", &run, "--libvirt", &uri, "--listen", "127.0.0.1:8445"],
-            ));
+        let (uri, agent) = (self.lab.uri(), self::program("virga-agent").display().to_string());
+        let own = ["run", "--state-dir", &state, "--join-file", &join, "--run-dir", &run, "--libvirt", &uri, "--listen", "127.0.0.1:8445"];
+        let line: Vec<&str> = words.iter().copied().chain([agent.as_str()]).chain(own).collect();
+        let log = std::fs::File::options().create(true).append(true).open(self.path("virga-agent.log")).expect("a log file");
+        let mut command = self.lab.inside(line[0]);
+        command.args(&line[1..]).env("VIRGA_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.agent = Some(command.spawn().expect("nsenter"));
+    }
+
+    /// Whether the agent that was started last has ended by itself.
+    pub fn agent_has_ended(&mut self) -> bool {
+        self.agent.as_mut().is_none_or(|c| c.try_wait().is_ok_and(|s| s.is_some()))
+    }
+
+    /// Waits until the host is up.
+    pub fn wait_host_up(&self) {
         wait_until("the host to be up", || {
             let hosts = self.json(&["host", "list", "-o", "json"]);
             let up = hosts.as_array().is_some_and(|l| l.iter().any(|h| h["state"] == "up" && h["facts"]["memory_bytes"].as_u64() > Some(0)));
             if up { Ok(()) } else { Err(format!("{hosts}\n{}", self.log("virga-agent"))) }
         });
+    }
+
+    /// Runs a line of shell inside the lab.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn sh(&self, line: &str) -> String {
+        let o = self.lab.inside("sh").args(["-c", line]).output().expect("nsenter");
+        assert!(o.status.success(), "{line}: {}", String::from_utf8_lossy(&o.stderr));
+        String::from_utf8_lossy(&o.stdout).trim().to_string()
     }
 
     /// Kills a program without warning (`virga-manager` or `virga-agent`).
@@ -119,6 +182,24 @@ impl Cloud {
         if let Some(mut c) = child {
             let _ = c.wait();
         }
+    }
+
+    /// Kills a program that may just be being started; false when it had ended by itself before.
+    pub fn kill_or_find_dead(&mut self, program: &str) -> bool {
+        let lab = &self.lab;
+        let child = if program == "virga-manager" { &mut self.manager } else { &mut self.agent };
+        let Some(mut c) = child.take() else { return false };
+        let killed = wait_for(PATIENCE, || {
+            if lab.inside("pkill").args(["-KILL", "-x", program]).status().expect("pkill").success() {
+                return Ok(true);
+            }
+            match c.try_wait() {
+                Ok(None) => Err("being started".into()),
+                _ => Ok(false),
+            }
+        });
+        let _ = c.wait();
+        killed.unwrap_or(false)
     }
 
     /// The end of a program's log.

@@ -170,6 +170,12 @@ impl Lab {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// The same when it runs; nothing when it is just being started again.
+    pub fn signal_if_up(&self, signal: &str) {
+        let script = format!("kill -{signal} $(cat /run/libvirt/libvirtd.pid) 2>/dev/null");
+        let _ = self.inside("sh").args(["-c", &script]).output();
+    }
+
     /// A folder below the lab's.
     pub fn folder(&self, name: &str) -> PathBuf {
         self.path().join(name)

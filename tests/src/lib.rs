@@ -1,5 +1,7 @@
 //! What the system tests stand on: a private host in namespaces ([`lab`]), and on it the programs as users run them
 //! ([`cloud`]). Nothing here knows how the programs work inside.
 
+pub mod chaos;
 pub mod cloud;
 pub mod lab;
+pub mod witness;

@@ -5,11 +5,13 @@ use anyhow::{Context, Result};
 use toml::Table;
 
 /// Layer of each crate. An arrow goes from a higher number to a lower one, never between equals.
-pub const LAYERS: [(&str, u32); 9] = [
+pub const LAYERS: [(&str, u32); 11] = [
     ("virga-model", 0),
     ("virga-decide", 1),
     ("virga-api", 1),
+    ("virga-audit", 1),
     ("virga-store", 1),
+    ("virga-crash", 1),
     ("virga-agent", 2),
     ("virga-manager", 2),
     ("virga-cli", 2),

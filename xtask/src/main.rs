@@ -3,13 +3,27 @@
 use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode};
 use xtask::bench::{BENCHES, Bench, Figure};
-use xtask::{RULES, guide, tree};
+use xtask::bench_fleet::{self, Measure, Size};
+use xtask::{RULES, guide, outside, tree, trust};
 
 const HELP: &str = "usage: cargo xtask COMMAND
 
   openapi                 write openapi/v1.json from the code, and the table of docs/guide/api.md from it
   layers                  check every rule of the repository and print what breaks it
+  bench api [NAME…] [--json]
+                          measure the whole manager beside its peers
+  chaos [--minutes N] [--seed S] [--vms N] [--json]
+                          kill manager, agent and libvirtd at random under real VMs and count what was lost
+  sim [--seeds N] [--from S] [--jobs J] [--json] | --seed S [--trace] | --planted [--seeds N] [--json]
+                          play seeded histories of a simulated cloud; see docs/dev/simulation.md
+  trust                   run the tests that count themselves and write docs/trust.md
+  fuzz [TARGET] [--minutes M] [--seed S]
+                          run fuzz targets; see docs/dev/fuzzing.md
+  hostile [--minutes M] [--examples N]
+                          schemathesis against a manager on loopback
   bench [NAME] [--json]   measure all benches, or the named one, in a release build
+  bench fleet [--json] [--hosts 1024] [--vms 80000]
+                          a manager with simulated hosts on this machine; takes minutes
 ";
 
 fn main() -> ExitCode {
@@ -18,6 +32,13 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["openapi"] => openapi(),
         ["layers"] => layers(),
+        ["fuzz", rest @ ..] => xtask::fuzz::run(rest),
+        ["hostile", rest @ ..] => xtask::hostile::run(rest),
+        ["bench", "api", rest @ ..] => outside::run("bench api", rest),
+        ["sim", rest @ ..] => xtask::sim::run(rest),
+        ["trust"] => trust(),
+        ["chaos", rest @ ..] => outside::run("chaos", rest),
+        ["bench", "fleet", rest @ ..] => bench_of_fleet(rest),
         ["bench", rest @ ..] => bench(rest),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
@@ -59,6 +80,12 @@ fn openapi() -> Result<bool> {
     Ok(true)
 }
 
+fn trust() -> Result<bool> {
+    let changed = trust::write()?;
+    println!("{}: {}", trust::PAGE, if changed { "written; review the difference" } else { "is current" });
+    Ok(true)
+}
+
 fn layers() -> Result<bool> {
     let mut good = true;
     for (rule, check) in RULES {
@@ -94,6 +121,27 @@ fn bench(words: &[&str]) -> Result<bool> {
         print_table(&figures);
     }
     Ok(figures.iter().all(Figure::met))
+}
+
+/// The bench of a whole installation takes minutes and has many figures: it is never among the others.
+fn bench_of_fleet(words: &[&str]) -> Result<bool> {
+    if cfg!(debug_assertions) {
+        let status = cargo().args(["run", "--quiet", "--release", "--package", "xtask", "--", "bench", "fleet"]).args(words).status().context("cargo")?;
+        return Ok(status.success());
+    }
+    let number = |name: &str, usual: usize| match words.iter().position(|w| *w == name) {
+        None => Ok(usual),
+        Some(i) => words.get(i + 1).and_then(|w| w.parse().ok()).filter(|n| *n > 0).with_context(|| format!("{name} needs a number")),
+    };
+    let size = Size { hosts: number("--hosts", 1024)?, vms: number("--vms", 80_000)? };
+    let found = bench_fleet::run(size)?;
+    if words.contains(&"--json") {
+        println!("{}", serde_json::to_string_pretty(&found.iter().map(Measure::json).collect::<Vec<_>>())?);
+    } else {
+        println!("{:<28} {:>12}  {:>16}  {:<4} unit", "name", "ours", "limit", "met");
+        found.iter().for_each(|m| println!("{}", m.line()));
+    }
+    Ok(found.iter().all(Measure::met))
 }
 
 fn list() -> String {

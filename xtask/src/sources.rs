@@ -145,6 +145,20 @@ pub fn ignored_tests() -> Result<Faults> {
         .collect())
 }
 
+/// A queue without an end is a way to take all memory: each channel has a number (docs/dev/limits.md).
+///
+/// # Errors
+/// When git cannot be asked.
+pub fn unbounded() -> Result<Faults> {
+    let words = [concat!("unbounded_", "channel("), concat!("channel::", "unbounded("), concat!("mpsc::", "unbounded(")];
+    let files = tree::rust(|_| true)?;
+    let hits = files.iter().flat_map(|f| f.lines().map(move |(n, l)| (f, n, l)));
+    Ok(hits
+        .filter(|(_, _, l)| words.iter().any(|w| l.contains(w)))
+        .map(|(f, n, _)| format!("{}:{n} makes a queue without an end; give it a named number (docs/dev/limits.md)", f.path))
+        .collect())
+}
+
 /// Tests wait for a condition with a limit: only helpers whose names begin with `wait` or `until` sleep.
 ///
 /// # Errors

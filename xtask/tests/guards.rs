@@ -58,6 +58,11 @@ fn no_test_is_ignored() {
 }
 
 #[test]
+fn nothing_queues_without_end() {
+    holds(sources::unbounded);
+}
+
+#[test]
 fn tests_wait_and_never_sleep() {
     holds(sources::sleeps);
 }
@@ -70,6 +75,11 @@ fn no_file_names_a_machine_or_a_registry() {
 #[test]
 fn every_kind_of_task_is_in_the_guide() {
     holds(guide::tasks);
+}
+
+#[test]
+fn tests_of_published_flaws_are_registered() {
+    holds(xtask::cve::register);
 }
 
 #[test]

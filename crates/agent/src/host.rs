@@ -36,6 +36,9 @@ pub struct Domain {
     pub definition_digest: Option<String>,
     /// Generation in the metadata of the definition.
     pub generation: i64,
+    /// It is off because its process ended by itself (it crashed or was killed), not because the guest shut down or
+    /// somebody switched it off.
+    pub died: bool,
 }
 
 /// Everything the hypervisor has.

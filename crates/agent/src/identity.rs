@@ -13,8 +13,11 @@ use crate::host::Result;
 pub struct Identity {
     /// Its id; also in the certificate.
     pub host: HostId,
-    /// `host:port` of a manager's node listener.
+    /// `host:port` of the node listener of the manager that was joined.
     pub manager: String,
+    /// The same of all managers, as they were last told, in the order in which they are tried.
+    #[serde(default)]
+    pub managers: Vec<String>,
     /// `host:port` on which this agent listens.
     pub address: String,
     /// Private key, PEM.
@@ -69,11 +72,25 @@ impl Identity {
         Identity {
             host: answer.host,
             manager: manager.into(),
+            managers: answer.managers,
             address: address.into(),
             key_pem: request.key_pem,
             certificate_pem: answer.certificate_pem,
             ca_pem: answer.ca_pem,
         }
+    }
+
+    /// Where managers are tried, in this order; the one that was joined stays a last resort, for the case that what
+    /// managers tell of themselves cannot be reached from here.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for address in self.managers.iter().chain([&self.manager]) {
+            if !all.contains(address) {
+                all.push(address.clone());
+            }
+        }
+        all
     }
 
     /// The identity kept in `state`; none: this node has not joined yet.

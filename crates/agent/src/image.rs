@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use virga_crash::{Step, step};
 use virga_model::ImageId;
 use virga_model::order::{ImageRef, Progress};
 
@@ -40,7 +41,7 @@ impl Fetches {
             let mut content = link.fetch_image(image, offset).await?;
             while let Some(piece) = content.next().await {
                 let piece = piece?;
-                host.image_write(image, offset, &piece).await?;
+                step(Step::ImageWrite, host.image_write(image, offset, &piece)).await?;
                 offset += piece.len() as u64;
                 if offset - told >= PROGRESS_BYTES {
                     told = offset;
@@ -48,6 +49,6 @@ impl Fetches {
                 }
             }
         }
-        host.image_commit(image).await
+        step(Step::ImageCommit, host.image_commit(image)).await
     }
 }

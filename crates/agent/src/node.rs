@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore};
+use virga_crash::{Step, step};
 use virga_model::order::{Act, ActResult, CallHead, NodeAnswer, NodeCall, Progress, VmOrder, VmReport};
 use virga_model::vm::{AgentState, GuestInfo, Observed, VmState};
 use virga_model::{Error, TaskId, Time, VmId};
@@ -28,7 +29,8 @@ pub struct Node {
     pub(crate) starts: Semaphore,
     /// Wakes the report loop.
     pub(crate) changed: Notify,
-    epoch: Mutex<i64>,
+    /// Held while a newer one is journalled, so that an older one never overwrites it.
+    epoch: tokio::sync::Mutex<i64>,
     /// Revisions of what is said about VMs; the upper half counts the starts of this agent.
     revisions: Arc<AtomicU64>,
     pub(crate) started_at: Time,
@@ -77,18 +79,23 @@ impl Slot {
         }
     }
 
+    /// Looks at the record without copying it.
+    pub(crate) fn look_at<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+        look(&lock(&self.record))
+    }
+
     /// A copy of the record.
     pub(crate) fn record(&self) -> Record {
         lock(&self.record).clone()
     }
 
-    /// Changes the record; it is on stable storage when this returns.
-    pub(crate) async fn update(&self, node: &Node, change: impl FnOnce(&mut Record)) -> Result<()> {
+    /// Changes the record; it is on stable storage when this returns. `why` is the crash point of this write.
+    pub(crate) async fn update(&self, node: &Node, why: Step, change: impl FnOnce(&mut Record)) -> Result<()> {
         let _one_at_a_time = self.writing.lock().await;
         let mut record = self.record();
         change(&mut record);
         let document = serde_json::to_vec(&record).map_err(|e| Error::internal(e.to_string()))?;
-        node.journal.put(&self.id.to_string(), &document).await?;
+        step(why, node.journal.put(&self.id.to_string(), &document)).await?;
         *lock(&self.record) = record;
         Ok(())
     }
@@ -113,7 +120,8 @@ impl Slot {
     }
 
     /// Notes what the guest says.
-    pub(crate) fn guest_says(&self, mut info: GuestInfo) {
+    pub(crate) fn guest_says(&self, info: GuestInfo) {
+        let mut info = crate::guest::bounded(info);
         let mut live = lock(&self.live);
         if info.agent != AgentState::Connected {
             // What was known stays known; only the agent's state changes.
@@ -138,12 +146,28 @@ impl Slot {
         }
     }
 
+    /// Begins an act that this VM has not seen yet; none: it is known, or somebody is at it.
+    fn begin_act(&self, task: TaskId) -> Option<Acting<'_>> {
+        if !lock(&self.acting).insert(task) {
+            return None;
+        }
+        let acting = Acting { slot: self, task };
+        // Asked after the place was taken: whoever had it before has written its result by now.
+        let known = self.record().acts.iter().any(|a| a.task == task);
+        (!known).then_some(acting)
+    }
+
     /// What is to be reported. What differs from what was said last gets a new revision; both under one lock, so that
     /// a higher revision is always newer.
     pub(crate) fn report(&self) -> VmReport {
         let mut said = lock(&self.said);
-        let (record, live) = (self.record(), lock(&self.live).clone());
+        // Nothing is copied but what goes out: a host with many VMs looks at each of them every few seconds.
+        let (record, live) = (lock(&self.record), lock(&self.live));
         let active = is_active(live.state);
+        // What is being done at this moment has no result yet: the journal's word for it is for the case of our death.
+        let acting = lock(&self.acting);
+        let acts = record.acts.iter().filter(|a| !acting.contains(&a.task)).cloned().collect();
+        drop(acting);
         let mut report = VmReport {
             id: self.id,
             observed: Observed {
@@ -151,22 +175,36 @@ impl Slot {
                 revision: said.revision,
                 state: live.state,
                 settled: record.settled,
+                order_lost: false,
                 pending: record.pending(live.state),
                 drift: record.drift(live.state, live.domain.as_ref()),
-                guest: live.guest,
-                machine: record.machine,
-                accelerator: record.accelerator.filter(|_| active),
+                guest: live.guest.clone(),
+                machine: record.machine.clone(),
+                accelerator: record.accelerator.clone().filter(|_| active),
                 started_at: record.started_at.filter(|_| active),
-                acts: record.acts,
-                error: record.error,
+                acts,
+                error: record.error.clone(),
             },
-            progress: live.progress.filter(|_| !record.settled),
+            progress: live.progress.clone().filter(|_| !record.settled),
         };
+        drop((record, live));
         if report.observed != *said {
             report.observed.revision = self.revisions.fetch_add(1, Ordering::SeqCst);
             *said = report.observed.clone();
         }
         report
+    }
+}
+
+/// An act under way; its end, however it comes, makes the place free.
+struct Acting<'a> {
+    slot: &'a Slot,
+    task: TaskId,
+}
+
+impl Drop for Acting<'_> {
+    fn drop(&mut self) {
+        lock(&self.slot.acting).remove(&self.task);
     }
 }
 
@@ -201,7 +239,7 @@ impl Node {
             fetches: Fetches::default(),
             starts: Semaphore::new(STARTS_MAX),
             changed: Notify::new(),
-            epoch: Mutex::new(epoch),
+            epoch: tokio::sync::Mutex::new(epoch),
             revisions,
             started_at,
         });
@@ -233,6 +271,12 @@ impl Node {
         self.revisions.fetch_add(1, Ordering::SeqCst)
     }
 
+    /// Goes on counting above `known`, and says everything anew: this agent's count was lost with its journal.
+    pub(crate) fn count_above(&self, known: u64) {
+        self.revisions.fetch_max(known.saturating_add(1), Ordering::SeqCst);
+        self.slots().iter().for_each(|s| *lock(&s.said) = Observed::default());
+    }
+
     /// Makes a report soon.
     pub(crate) fn touch(&self) {
         self.changed.notify_one();
@@ -245,8 +289,8 @@ impl Node {
             Ok(()) => match call {
                 NodeCall::EnsureVm { order } => self.ensure_vm(*order).await,
                 NodeCall::Act { vm, generation, act } => self.act(head.task, vm, generation, act).await,
-                NodeCall::DropImage { image } => self.host.image_remove(image).await.map(|()| NodeAnswer::Done),
-                NodeCall::DropNetwork { network } => self.host.network_remove(&network).await.map(|()| NodeAnswer::Done),
+                NodeCall::DropImage { image } => step(Step::ImageRemove, self.host.image_remove(image)).await.map(|()| NodeAnswer::Done),
+                NodeCall::DropNetwork { network } => step(Step::NetworkRemove, self.host.network_remove(&network)).await.map(|()| NodeAnswer::Done),
             },
         };
         self.touch();
@@ -255,13 +299,14 @@ impl Node {
 
     /// An older epoch belongs to a manager that no longer owns this host.
     async fn check_epoch(&self, epoch: i64) -> Result<()> {
-        let known = *lock(&self.epoch);
+        let mut newest = self.epoch.lock().await;
+        let known = *newest;
         if epoch < known {
             return Err(Error::conflict(format!("The call carries epoch {epoch}; this host has seen {known}. It comes from a manager that is out of date.")));
         }
         if epoch > known {
-            self.journal.put("epoch", epoch.to_string().as_bytes()).await?;
-            *lock(&self.epoch) = epoch;
+            step(Step::JournalEpoch, self.journal.put("epoch", epoch.to_string().as_bytes())).await?;
+            *newest = epoch;
         }
         Ok(())
     }
@@ -278,15 +323,26 @@ impl Node {
             return Err(Error::conflict(format!("The order has generation {}; this host has seen {known}.", order.generation)));
         }
         if order.generation > known {
-            slot.update(self, |r| {
+            let take = |r: &mut Record| {
                 if order.generation > r.order.generation {
                     r.take(order);
                 }
-            })
-            .await?;
+            };
+            if let Err(e) = slot.update(self, Step::JournalOrder, take).await {
+                self.forget_if_empty(&slot);
+                return Err(e);
+            }
         }
         self.set_to_work(&slot);
         Ok(NodeAnswer::Vm { report: Box::new(slot.report()) })
+    }
+
+    /// A slot whose first order could not be journalled is none: it would be reported as a VM that nobody ordered.
+    fn forget_if_empty(&self, slot: &Arc<Slot>) {
+        let mut slots = lock(&self.slots);
+        if slot.record().order.generation == 0 && slots.get(&slot.id).is_some_and(|s| Arc::ptr_eq(s, slot)) {
+            slots.remove(&slot.id);
+        }
     }
 
     /// Sees to it that somebody works on the slot's order.
@@ -295,7 +351,7 @@ impl Node {
             return;
         }
         let (node, slot) = (self.clone(), slot.clone());
-        tokio::spawn(async move {
+        virga_crash::spawn(async move {
             loop {
                 crate::vm::work(&node, &slot).await;
                 *lock(&slot.busy) = false;
@@ -310,20 +366,18 @@ impl Node {
     /// Does something once: the journal knows of it before it is done.
     async fn act(self: &Arc<Self>, task: TaskId, vm: VmId, generation: i64, act: Act) -> Result<NodeAnswer> {
         let slot = self.slot(vm).ok_or_else(|| Error::not_found("VM on this host", vm))?;
-        let record = slot.record();
-        if generation < record.order.generation {
+        if generation < slot.record().order.generation {
             return Err(Error::conflict("The VM was changed meanwhile; decide anew."));
         }
-        let known = record.acts.iter().any(|a| a.task == task);
-        if !known && lock(&slot.acting).insert(task) {
+        if let Some(acting) = slot.begin_act(task) {
             let begun = ActResult { task, error: Some(Error::host(BROKEN_ACT)) };
-            slot.update(self, |r| r.note_act(begun)).await?;
+            slot.update(self, Step::JournalActBegun, |r| r.note_act(begun)).await?;
             let done = match act {
-                Act::Reboot => self.host.reboot(vm).await.map(drop),
-                Act::Reset => self.host.reset(vm).await,
+                Act::Reboot => step(Step::Reboot, self.host.reboot(vm)).await.map(drop),
+                Act::Reset => step(Step::Reset, self.host.reset(vm)).await,
             };
-            slot.update(self, |r| r.note_act(ActResult { task, error: done.err() })).await?;
-            lock(&slot.acting).remove(&task);
+            slot.update(self, Step::JournalActEnded, |r| r.note_act(ActResult { task, error: done.err() })).await?;
+            drop(acting);
         }
         Ok(NodeAnswer::Vm { report: Box::new(slot.report()) })
     }

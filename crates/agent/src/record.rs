@@ -25,6 +25,9 @@ pub struct Record {
     /// Digest of the definition as it was given back then.
     #[serde(default)]
     pub definition_digest: Option<String>,
+    /// Generation of the order that `defined` was written from; it stands in the definition, too.
+    #[serde(default)]
+    pub defined_generation: Option<i64>,
     /// Specification that the running guest has: the one at its start, and what was changed live since.
     #[serde(default)]
     pub running_spec: Option<VmSpec>,
@@ -55,6 +58,7 @@ impl Record {
             error: None,
             defined: None,
             definition_digest: None,
+            defined_generation: None,
             running_spec: None,
             machine: None,
             accelerator: None,
@@ -83,11 +87,14 @@ impl Record {
     }
 
     /// Whether the persistent definition has to be written: it is missing, or was written from something else.
-    /// An edit from outside alone is no reason: it is reported, and stays until somebody changes the VM.
+    /// An edit from outside alone is no reason: it is reported, and stays until somebody changes the VM. A definition of
+    /// another generation than the journal's is our own, written just before the journal could not be: it is none that
+    /// can be relied on.
     #[must_use]
     pub fn needs_define(&self, domain: Option<&Domain>) -> bool {
         let pinned = self.pinned_order();
-        domain.is_none_or(|d| !d.persistent) || self.defined.as_ref() != Some(&(pinned.spec, pinned.name))
+        let unknown = |d: &Domain| self.defined_generation.is_some_and(|g| g != d.generation);
+        domain.is_none_or(|d| !d.persistent || unknown(d)) || self.defined.as_ref() != Some(&(pinned.spec, pinned.name))
     }
 
     /// Remembers the result of an act; the oldest is forgotten.
@@ -102,6 +109,9 @@ impl Record {
     #[must_use]
     pub fn pending(&self, state: VmState) -> Vec<String> {
         let Some(running) = self.running_spec.as_ref().filter(|_| is_active(state)) else { return Vec::new() };
+        if *running == self.order.spec {
+            return Vec::new();
+        }
         diff(running, &self.pinned_order().spec)
             .iter()
             .map(|c| match c.when(running) {
@@ -136,10 +146,12 @@ impl Record {
             Some(_) => {}
         }
         if domain.is_some() && !self.order.desired.is_met_by(state) {
-            note(
-                "power",
-                format!("Wanted {}, is {state}: the guest or somebody outside Virga did that. Starting or stopping the VM resolves it.", self.order.desired),
-            );
+            let why = if domain.is_some_and(|d| d.died) {
+                "its process on the host ended unexpectedly (it crashed or was killed)"
+            } else {
+                "the guest or somebody outside Virga did that"
+            };
+            note("power", format!("Wanted {}, is {state}: {why}. Starting or stopping the VM resolves it.", self.order.desired));
         }
         out
     }
@@ -167,7 +179,7 @@ mod tests {
     }
 
     fn domain(state: VmState, persistent: bool, digest: &str) -> Domain {
-        Domain { id: VmId(Uuid::from_u128(1)), state, persistent, definition_digest: Some(digest.into()), generation: 3 }
+        Domain { id: VmId(Uuid::from_u128(1)), state, persistent, definition_digest: Some(digest.into()), generation: 3, died: false }
     }
 
     #[test]
@@ -176,6 +188,8 @@ mod tests {
         let what = |state, d: Option<&Domain>| r.drift(state, d).into_iter().map(|d| d.what).collect::<Vec<_>>();
         assert!(what(VmState::Running, Some(&domain(VmState::Running, true, "x"))).is_empty());
         assert_eq!(what(VmState::Stopped, Some(&domain(VmState::Stopped, true, "x"))), ["power"]);
+        let died = Domain { died: true, ..domain(VmState::Stopped, true, "x") };
+        assert!(r.drift(VmState::Stopped, Some(&died)).iter().any(|d| d.what == "power" && d.message.contains("crashed")));
         assert_eq!(what(VmState::Running, Some(&domain(VmState::Running, true, "y"))), ["definition"]);
         assert_eq!(what(VmState::Running, Some(&domain(VmState::Running, false, "x"))), ["definition"]);
         assert_eq!(what(VmState::Absent, None), ["definition"]);
@@ -190,6 +204,9 @@ mod tests {
         let pinned = r.pinned_order();
         r.defined = Some((pinned.spec, pinned.name));
         assert!(!r.needs_define(Some(&d)), "a foreign edit stays");
+        r.defined_generation = Some(3);
+        assert!(!r.needs_define(Some(&d)), "a foreign edit keeps our generation");
+        assert!(r.needs_define(Some(&Domain { generation: 4, ..d.clone() })), "written, and not journalled any more");
         assert!(r.needs_define(None));
         r.order.spec.cpu.count = 2;
         assert!(r.needs_define(Some(&d)));

@@ -3,15 +3,15 @@
 //! Only what differs from what a manager has acknowledged is sent; after a failure, or when a manager asks, everything.
 
 use futures::StreamExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use virga_model::VmId;
 use virga_model::host::{HostFacts, REPORT_PERIOD_MS};
 use virga_model::order::{Report, VmReport};
 use virga_model::stats::{Counters, Sample, VmSample};
 use virga_model::vm::{AgentState, Observed, VmState};
+use virga_model::{Error, VmId};
 
-use crate::host::{Domains, Host};
+use crate::host::{Domains, Host, Result};
 use crate::node::Node;
 use crate::record::is_active;
 
@@ -25,20 +25,43 @@ const SAMPLE_PERIOD_MS: u64 = 5_000;
 const GUEST_PERIOD_MS: u64 = 10_000;
 /// Milliseconds between two questions to a guest whose agent does not answer yet.
 const GUEST_EAGER_MS: u64 = 2_000;
+/// Milliseconds that the first report waits at most for what guests say.
+const FIRST_ASK_MS: u64 = 2_000;
+/// Milliseconds that a report waits for the list of VMs, which takes its time while many guests start; without it their
+/// states are unknown.
+const LOOK_LIMIT_MS: u64 = 10_000;
+/// Milliseconds that it waits for each other answer. All of them together, and the period between two reports, are less
+/// than the time after which a manager calls the host silent: a hypervisor that hangs makes the states of VMs unknown,
+/// and not the host.
+const ANSWER_LIMIT_MS: u64 = 4_000;
+/// Milliseconds that one guest may take for all of its answers.
+const GUEST_LIMIT_MS: u64 = 20_000;
 /// Guests that are asked at the same time.
 const GUESTS_AT_ONCE: usize = 4;
 
 /// Reports until the task is dropped.
 pub async fn run(node: Arc<Node>) {
-    let asking = tokio::spawn(ask_guests(node.clone()));
-    let _ends_with_us = AbortOnDrop(asking.abort_handle());
     let mut reporter = Reporter::new(node.clone());
     let mut hypervisor = node.host.changes();
+    // What guests say is not journalled. An agent that was started anew asks first, so that addresses do not vanish from
+    // the first report only to come back with the next one.
+    reporter.look().await;
+    let guests = running(&node);
+    tokio::select! {
+        biased;
+        () = ask(&node, &guests) => {}
+        () = node.host.sleep_ms(FIRST_ASK_MS) => {}
+    }
+    drop(guests);
+    let asking = virga_crash::spawn(ask_guests(node.clone()));
+    let _ends_with_us = AbortOnDrop(asking.abort_handle());
     loop {
         reporter.tick().await;
         let period = node.host.sleep_ms(REPORT_PERIOD_MS);
         tokio::pin!(period);
         tokio::select! {
+            // In this order, not at random: the same simulation gives the same reports.
+            biased;
             () = &mut period => {}
             () = node.changed.notified() => node.host.sleep_ms(GATHER_MS).await,
             r = hypervisor.changed() => {
@@ -96,7 +119,7 @@ impl Reporter {
         let orphans = domains.as_ref().map(|d| self.orphans(d)).unwrap_or_default();
         let foreign = domains.map(|d| d.foreign);
         self.refresh_facts(hypervisor_up).await;
-        let (host_sample, vm_samples) = self.sample().await;
+        let (host_sample, vm_samples) = self.sample(hypervisor_up).await;
         let mut current: BTreeMap<VmId, VmReport> = self.node.slots().iter().map(|s| (s.id, s.report())).collect();
         current.extend(orphans.into_iter().map(|o| (o.id, o)));
         let vms = if self.full { current.values().cloned().collect() } else { changed(&self.acknowledged, &current) };
@@ -104,6 +127,7 @@ impl Reporter {
         let report = Report {
             sequence: self.sequence,
             agent_started_at: self.node.started_at,
+            revision: self.node.next_revision(),
             now: self.node.host.now(),
             full: self.full,
             hypervisor_up,
@@ -115,8 +139,13 @@ impl Reporter {
         };
         match self.node.link.report(&report).await {
             Ok(ack) => {
-                self.full = ack.resync;
+                self.full = ack.resync || ack.behind > 0;
                 self.acknowledged = current;
+                if ack.behind > 0 {
+                    tracing::warn!(known = ack.behind, "the count of what was said is lost; everything is told again above what is known");
+                    self.node.count_above(ack.behind);
+                    self.acknowledged.clear();
+                }
                 self.facts_sent.clone_from(&self.facts);
                 self.foreign_sent = foreign;
             }
@@ -130,7 +159,7 @@ impl Reporter {
 
     /// Looks at the hypervisor and notes every VM's state; none: it does not answer.
     async fn look(&self) -> Option<Domains> {
-        match self.node.host.domains().await {
+        match within(&self.node, LOOK_LIMIT_MS, self.node.host.domains()).await {
             Ok(domains) => {
                 for slot in self.node.slots() {
                     slot.observe(domains.ours.iter().find(|d| d.id == slot.id));
@@ -151,7 +180,7 @@ impl Reporter {
     fn orphans(&self, domains: &Domains) -> Vec<VmReport> {
         let known: Vec<VmId> = self.node.slots().iter().map(|s| s.id).collect();
         let orphan = |d: &crate::host::Domain| {
-            let observed = Observed { generation: d.generation, state: d.state, ..Observed::default() };
+            let observed = Observed { generation: d.generation, state: d.state, order_lost: true, ..Observed::default() };
             let before = self.acknowledged.get(&d.id).map(|r| &r.observed);
             let same = before.is_some_and(|b| Observed { revision: 0, ..b.clone() } == observed);
             let revision = if same { before.map_or(0, |b| b.revision) } else { self.node.next_revision() };
@@ -166,9 +195,13 @@ impl Reporter {
         if !(hypervisor_up && changed) {
             return;
         }
-        match self.node.host.facts().await {
+        match within(&self.node, ANSWER_LIMIT_MS, self.node.host.facts()).await {
             Ok(mut facts) => {
-                facts.images = self.node.host.images().await.unwrap_or_default();
+                // What cannot be read is as it was: an empty list would say that the images are gone.
+                facts.images = match within(&self.node, ANSWER_LIMIT_MS, self.node.host.images()).await {
+                    Ok(images) => images,
+                    Err(_) => self.facts.as_ref().map(|f| f.images.clone()).unwrap_or_default(),
+                };
                 // Free space moves all the time; a report of it every 30 s is enough, in steps of 64 MiB.
                 facts.store_free_bytes &= !((64 << 20) - 1);
                 self.facts = Some(facts);
@@ -178,15 +211,18 @@ impl Reporter {
         }
     }
 
-    async fn sample(&mut self) -> (Option<Sample>, Vec<VmSample>) {
+    async fn sample(&mut self, hypervisor_up: bool) -> (Option<Sample>, Vec<VmSample>) {
         let (now, at) = (self.node.host.monotonic_ms(), self.node.host.now());
         let elapsed = self.sampled_at.map(|t| now.saturating_sub(t));
         if elapsed.is_some_and(|ms| ms < SAMPLE_PERIOD_MS) {
             return (None, Vec::new());
         }
         self.sampled_at = Some(now);
-        let host_now = self.node.host.host_counters().await.ok();
-        let vms_now: BTreeMap<VmId, Counters> = self.node.host.counters().await.unwrap_or_default().into_iter().collect();
+        let host_now = within(&self.node, ANSWER_LIMIT_MS, self.node.host.host_counters()).await.ok();
+        let vms = if hypervisor_up { within(&self.node, ANSWER_LIMIT_MS, self.node.host.counters()).await.unwrap_or_default() } else { Vec::new() };
+        // Only of VMs that are reported: the list must not grow by what the hypervisor makes up.
+        let known: BTreeSet<VmId> = self.node.slots().iter().map(|s| s.id).chain(self.acknowledged.keys().copied()).collect();
+        let vms_now: BTreeMap<VmId, Counters> = vms.into_iter().filter(|(vm, _)| known.contains(vm)).collect();
         let ms = elapsed.unwrap_or(0);
         let host_sample = match (&self.host_counters, &host_now) {
             (Some(a), Some(b)) if ms > 0 => Some(Sample::between(a, b, ms, at)),
@@ -207,12 +243,14 @@ fn changed(acknowledged: &BTreeMap<VmId, VmReport>, current: &BTreeMap<VmId, VmR
 
 /// A guest that has ended has no running specification any more; one that was started by somebody else runs what is defined.
 async fn forget_ended_run(node: &Node, slot: &crate::node::Slot) {
-    let (record, state) = (slot.record(), slot.state());
-    let ended = state == VmState::Stopped && record.running_spec.is_some();
-    let begun = is_active(state) && record.running_spec.is_none() && record.settled && record.defined.is_some();
+    let state = slot.state();
+    let (ended, begun) = slot.look_at(|r| {
+        let ended = state == VmState::Stopped && r.running_spec.is_some();
+        (ended, is_active(state) && r.running_spec.is_none() && r.settled && r.defined.is_some())
+    });
     if ended || begun {
-        let running = if begun { record.defined.map(|(s, _)| s) } else { None };
-        if let Err(e) = slot.update(node, |r| r.running_spec = running).await {
+        let running = slot.look_at(|r| r.defined.as_ref().filter(|_| begun).map(|(s, _)| s.clone()));
+        if let Err(e) = slot.update(node, virga_crash::Step::JournalRun, |r| r.running_spec = running).await {
             tracing::error!(vm = %slot.id, error = %e, "the journal cannot be written");
         }
     }
@@ -223,26 +261,41 @@ async fn ask_guests(node: Arc<Node>) {
     let mut asked: BTreeMap<VmId, u64> = BTreeMap::new();
     loop {
         let now = node.host.monotonic_ms();
-        let due: Vec<_> = node
-            .slots()
-            .into_iter()
-            .filter(|s| s.state() == VmState::Running)
-            .filter(|s| {
-                let period = if s.guest_agent() == AgentState::Connected { GUEST_PERIOD_MS } else { GUEST_EAGER_MS };
-                asked.get(&s.id).is_none_or(|t| now.saturating_sub(*t) >= period)
-            })
-            .collect();
+        let mut due = running(&node);
+        due.retain(|s| {
+            let period = if s.guest_agent() == AgentState::Connected { GUEST_PERIOD_MS } else { GUEST_EAGER_MS };
+            asked.get(&s.id).is_none_or(|t| now.saturating_sub(*t) >= period)
+        });
         asked.retain(|_, t| now.saturating_sub(*t) < 10 * GUEST_PERIOD_MS);
         asked.extend(due.iter().map(|s| (s.id, now)));
-        let host: &dyn Host = &*node.host;
-        futures::stream::iter(due)
-            .for_each_concurrent(GUESTS_AT_ONCE, |slot| async move {
-                // The next regular report, three seconds at most later, carries what the guest says.
-                if let Ok(info) = host.guest_info(slot.id).await {
-                    slot.guest_says(info);
-                }
-            })
-            .await;
+        // The next regular report, three seconds at most later, carries what the guests say.
+        ask(&node, &due).await;
         node.host.sleep_ms(GUEST_EAGER_MS / 2).await;
     }
+}
+
+/// An answer of the host that is not waited for longer than `ms`: a report goes out whatever hangs.
+async fn within<T>(node: &Node, ms: u64, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        a = answer => a,
+        () = node.host.sleep_ms(ms) => Err(Error::unavailable(format!("The host has not answered for {ms} ms."))),
+    }
+}
+
+/// The VMs whose guests run.
+fn running(node: &Node) -> Vec<Arc<crate::node::Slot>> {
+    node.slots().into_iter().filter(|s| s.state() == VmState::Running).collect()
+}
+
+/// Asks these guests, a few at a time.
+async fn ask(node: &Node, guests: &[Arc<crate::node::Slot>]) {
+    let host: &dyn Host = &*node.host;
+    futures::stream::iter(guests)
+        .for_each_concurrent(GUESTS_AT_ONCE, |slot| async move {
+            if let Ok(info) = within(node, GUEST_LIMIT_MS, host.guest_info(slot.id)).await {
+                slot.guest_says(info);
+            }
+        })
+        .await;
 }

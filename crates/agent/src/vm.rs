@@ -1,6 +1,7 @@
 //! Brings one VM to what its order says. Every step is idempotent and looks at what is there first, so the whole can be
 //! broken off anywhere and begun again: after a crash of the agent, or when a newer order comes.
 
+use virga_crash::{Step, step};
 use virga_model::change::{When, diff};
 use virga_model::order::{Progress, VmOrder};
 use virga_model::vm::{Desired, StopMode, VmState};
@@ -123,7 +124,7 @@ impl Attempt<'_> {
         for disk in order.spec.disks.iter().filter(|d| missing(d.id)) {
             self.step("making disks");
             let image = order.images.iter().find(|i| Some(i.id) == disk.image);
-            self.host.disk_ensure(order.id, disk, image).await?;
+            step(Step::DiskEnsure, self.host.disk_ensure(order.id, disk, image)).await?;
         }
         Ok(())
     }
@@ -135,13 +136,17 @@ impl Attempt<'_> {
         let changes = diff(&running, &order.spec);
         let mut now_running = running.clone();
         for change in changes.iter().filter(|c| c.when(&running) == When::Live) {
+            if self.slot.record().order.generation != self.generation {
+                // A newer order begins from what the guest has by now.
+                return Ok(());
+            }
             self.step(&change.text());
             if matches!(change, virga_model::change::Change::AttachNic(_) | virga_model::change::Change::UpdateNic { .. }) {
                 self.networks(order).await?;
             }
-            self.host.change_live(order, change).await?;
+            step(Step::ChangeLive, self.host.change_live(order, change)).await?;
             apply(&mut now_running, change);
-            self.slot.update(self.node, |r| r.running_spec = Some(now_running.clone())).await?;
+            self.slot.update(self.node, Step::JournalChanged, |r| r.running_spec = Some(now_running.clone())).await?;
         }
         Ok(())
     }
@@ -151,7 +156,7 @@ impl Attempt<'_> {
         for disk in &order.spec.disks {
             if there.iter().any(|d| d.id == disk.id && d.vm == order.id && d.size_bytes < disk.size_bytes) {
                 self.step("growing a disk");
-                self.host.disk_grow(order.id, disk).await?;
+                step(Step::DiskGrow, self.host.disk_grow(order.id, disk)).await?;
             }
         }
         Ok(())
@@ -163,18 +168,19 @@ impl Attempt<'_> {
         }
         self.step("writing the definition");
         let order = self.slot.record().pinned_order();
-        let digest = self.host.define(&order).await?;
+        let digest = step(Step::Define, self.host.define(&order)).await?;
         self.slot
-            .update(self.node, |r| {
+            .update(self.node, Step::JournalDefined, |r| {
                 r.defined = Some((order.spec.clone(), order.name.clone()));
                 r.definition_digest = Some(digest);
+                r.defined_generation = Some(order.generation);
             })
             .await
     }
 
     async fn networks(&self, order: &VmOrder) -> Result<()> {
         for n in &order.networks {
-            self.host.network_ensure(n).await?;
+            step(Step::NetworkEnsure, self.host.network_ensure(n)).await?;
         }
         Ok(())
     }
@@ -187,25 +193,27 @@ impl Attempt<'_> {
         loop {
             unless_superseded!(self);
             let state = self.look().await?.map_or(S::Absent, |d| d.state);
+            // The look takes its time, too: a newer order may have come.
+            unless_superseded!(self);
             match (order.desired, state) {
                 (wanted, is) if wanted.is_met_by(is) => return Ok(End::Settled),
                 (_, S::Unknown) => return Err(Error::unavailable("The state of the guest cannot be found out.")),
                 (_, S::Absent) => return Err(Error::host("The definition is gone; somebody removes it as Virga writes it.")),
                 (D::Running | D::Paused, S::Stopped | S::Hibernated) => self.start(order, state).await?,
-                (D::Running, S::Paused | S::Crashed) => self.host.resume(order.id).await?,
-                (D::Paused, _) => self.host.pause(order.id).await?,
+                (D::Running, S::Paused | S::Crashed) => step(Step::Resume, self.host.resume(order.id)).await?,
+                (D::Paused, _) => step(Step::Pause, self.host.pause(order.id)).await?,
                 (D::Hibernated, S::Stopped) => return Err(Error::conflict("The guest is off, so there is no memory to save.")),
                 (D::Hibernated, _) => {
                     self.step("saving the guest's memory");
-                    self.host.hibernate(order.id).await?;
+                    step(Step::Hibernate, self.host.hibernate(order.id)).await?;
                 }
-                (D::Stopped, S::Hibernated) => self.host.discard_saved(order.id).await?,
+                (D::Stopped, S::Hibernated) => step(Step::DiscardSaved, self.host.discard_saved(order.id)).await?,
                 (D::Stopped, S::Running) if order.stop_mode == StopMode::Graceful => self.ask_down(order, &mut asked_at).await?,
                 // A guest that is held cannot hear: let it go on, then ask.
-                (D::Stopped, S::Paused) if order.stop_mode == StopMode::Graceful => self.host.resume(order.id).await?,
+                (D::Stopped, S::Paused) if order.stop_mode == StopMode::Graceful => step(Step::Resume, self.host.resume(order.id)).await?,
                 (D::Stopped, _) => {
                     self.step("cutting the power");
-                    self.host.force_off(order.id).await?;
+                    step(Step::ForceOff, self.host.force_off(order.id)).await?;
                 }
                 (D::Absent, _) | (D::Running, S::Running) => return Ok(End::Settled),
             }
@@ -218,10 +226,14 @@ impl Attempt<'_> {
         let waking = state == VmState::Hibernated;
         self.step(if waking { "waking the guest" } else { "starting the guest" });
         let _turn = self.node.starts.acquire().await;
-        let started = self.host.start(order.id).await?;
+        if self.slot.record().order.generation != self.generation {
+            // A newer order came while this one waited for its turn; whoever called looks at it.
+            return Ok(());
+        }
+        let started = step(Step::Start, self.host.start(order.id)).await?;
         let now = self.host.now();
         self.slot
-            .update(self.node, |r| {
+            .update(self.node, Step::JournalStarted, |r| {
                 if !waking || r.running_spec.is_none() {
                     r.running_spec = r.defined.as_ref().map(|(s, _)| s.clone());
                 }
@@ -239,7 +251,7 @@ impl Attempt<'_> {
     async fn ask_down(&self, order: &VmOrder, asked_at: &mut Option<u64>) -> Result<()> {
         let now = self.host.monotonic_ms();
         if asked_at.is_none_or(|t| now.saturating_sub(t) > SHUTDOWN_ASK_AGAIN_MS) {
-            let how = self.host.shutdown(order.id).await?;
+            let how = step(Step::Shutdown, self.host.shutdown(order.id)).await?;
             *asked_at = Some(now);
             self.step(match how {
                 crate::host::Asked::ByAgent => "the guest agent was asked to shut down",
@@ -258,7 +270,7 @@ impl Attempt<'_> {
             let in_use = running.as_ref().is_some_and(|r| r.disks.iter().any(|s| s.id == d.id));
             if !wanted && !in_use {
                 self.step("removing a detached disk");
-                self.host.disk_remove(order.id, d.id).await?;
+                step(Step::DiskRemove, self.host.disk_remove(order.id, d.id)).await?;
             }
         }
         Ok(())
@@ -273,20 +285,23 @@ impl Attempt<'_> {
                 self.ask_down(order, &mut asked_at).await?;
             } else {
                 self.step("cutting the power");
-                self.host.force_off(order.id).await?;
+                step(Step::ForceOff, self.host.force_off(order.id)).await?;
             }
         }
         unless_superseded!(self);
         self.step("removing the VM");
-        self.host.undefine(order.id).await?;
-        self.host.vm_files_remove(order.id).await?;
+        step(Step::Undefine, self.host.undefine(order.id)).await?;
+        // The last moment at which a newer order could still want the disks.
+        unless_superseded!(self);
+        step(Step::FilesRemove, self.host.vm_files_remove(order.id)).await?;
         self.look().await?;
         let now = self.host.now();
         self.slot
-            .update(self.node, |r| {
+            .update(self.node, Step::JournalGone, |r| {
                 r.gone_at = Some(now);
                 r.defined = None;
                 r.definition_digest = None;
+                r.defined_generation = None;
                 r.running_spec = None;
             })
             .await?;
@@ -297,7 +312,7 @@ impl Attempt<'_> {
         self.slot.set_progress(None);
         let done = self
             .slot
-            .update(self.node, |r| {
+            .update(self.node, Step::JournalSettled, |r| {
                 if r.order.generation == self.generation {
                     r.settled = true;
                     r.error = error;

@@ -3,36 +3,34 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 use virga_api::node::agent_server::{Agent, AgentServer};
 use virga_api::node::manager_client::ManagerClient;
-use virga_api::node::{
-    BytesReply, CallReply, CallRequest, ConsoleData, Document, FetchRequest, MESSAGE_BYTES_MAX, VmRequest, decode, encode, from_status, to_status,
-};
-use virga_model::order::{ImageRef, JoinAnswer, JoinRequest, MANAGER_TLS_NAME, Report, ReportAck};
+use virga_api::node::{BytesReply, CallReply, CallRequest, ConsoleData, Document, MESSAGE_BYTES_MAX, VmRequest, decode, encode, from_status, to_status};
+use virga_model::order::{JoinAnswer, JoinRequest, MANAGER_TLS_NAME};
 use virga_model::user::ConsoleKind;
 use virga_model::{Error, VmId};
 
+pub use crate::grpc_link::GrpcLink;
 use crate::host::Result;
 use crate::identity::Identity;
-use crate::link::Link;
 use crate::node::Node;
 
-/// Longest that a report may take (HA-09).
-const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two looks at the certificate's age.
 const RENEW_LOOK: Duration = Duration::from_secs(6 * 3600);
+/// Time after which a connection is taken again when one could not be: no file descriptor was left.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// Bytes of one console message.
 const CONSOLE_CHUNK: usize = 32 << 10;
 /// Console messages that wait for a slow reader; then the guest's side waits.
 const CONSOLE_QUEUE: usize = 16;
 
 /// A connection to a manager that trusts only `ca_pem`; with an identity it also proves who we are.
-fn endpoint(manager: &str, ca_pem: &str, identity: Option<&Identity>) -> Result<Endpoint> {
+pub(crate) fn endpoint(manager: &str, ca_pem: &str, identity: Option<&Identity>) -> Result<Endpoint> {
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca_pem)).domain_name(MANAGER_TLS_NAME);
     if let Some(i) = identity {
         tls = tls.identity(TlsIdentity::from_pem(&i.certificate_pem, &i.key_pem));
@@ -47,7 +45,8 @@ fn endpoint(manager: &str, ca_pem: &str, identity: Option<&Identity>) -> Result<
         .keep_alive_timeout(Duration::from_secs(5)))
 }
 
-fn client(channel: Channel) -> ManagerClient<Channel> {
+/// The client of a manager.
+pub(crate) fn client(channel: Channel) -> ManagerClient<Channel> {
     ManagerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
@@ -73,57 +72,7 @@ fn chain(e: &dyn std::error::Error) -> String {
     text
 }
 
-/// The link to managers over gRPC. The connection is made lazily and mended by itself.
-pub struct GrpcLink {
-    client: RwLock<ManagerClient<Channel>>,
-}
-
-impl GrpcLink {
-    /// A link with this identity.
-    ///
-    /// # Errors
-    /// The manager's address cannot be used.
-    pub fn new(identity: &Identity) -> Result<GrpcLink> {
-        let channel = endpoint(&identity.manager, &identity.ca_pem, Some(identity))?.connect_lazy();
-        Ok(GrpcLink { client: RwLock::new(client(channel)) })
-    }
-
-    /// Uses another certificate from now on.
-    ///
-    /// # Errors
-    /// It cannot be used.
-    fn replace(&self, identity: &Identity) -> Result<()> {
-        let channel = endpoint(&identity.manager, &identity.ca_pem, Some(identity))?.connect_lazy();
-        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client(channel);
-        Ok(())
-    }
-
-    fn client(&self) -> ManagerClient<Channel> {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-#[async_trait]
-impl Link for GrpcLink {
-    async fn report(&self, report: &Report) -> Result<ReportAck> {
-        let mut request = Request::new(Document { json: encode(report)? });
-        request.set_timeout(REPORT_TIMEOUT);
-        let mut client = self.client();
-        let reply = tokio::time::timeout(REPORT_TIMEOUT, client.report(request))
-            .await
-            .map_err(|_| Error::unavailable("The manager did not answer in time."))?
-            .map_err(|s| from_status(&s))?;
-        decode(&reply.into_inner().json)
-    }
-
-    async fn fetch_image(&self, image: &ImageRef, offset: u64) -> Result<BoxStream<'static, Result<Vec<u8>>>> {
-        let request = FetchRequest { image: image.id.to_string(), offset };
-        let stream = self.client().fetch_image(request).await.map_err(|s| from_status(&s))?.into_inner();
-        Ok(stream.map(|r| r.map(|b| b.data).map_err(|s| from_status(&s))).boxed())
-    }
-}
-
-/// Renews the host's certificate when less than a third of its life is left, and keeps the new one in `state`. The
+/// Renews the host's certificate when less than a third of its life is left; the link keeps the new one in `state`. The
 /// listener goes on with the old one until the agent starts anew, which is well before it ends.
 pub async fn keep_certificate_fresh(state: std::path::PathBuf, link: Arc<GrpcLink>) {
     loop {
@@ -142,11 +91,8 @@ async fn renew_if_due(state: &std::path::Path, link: &GrpcLink) -> Result<bool> 
         return Ok(false);
     }
     let request = crate::identity::request()?;
-    let reply = link.client().renew(Document { json: encode(&request.csr_pem)? }).await.map_err(|s| from_status(&s))?;
-    let answer: JoinAnswer = decode(&reply.into_inner().json)?;
-    let renewed = Identity::joined(request, answer, &identity.manager, &identity.address);
-    renewed.save(state)?;
-    link.replace(&renewed)?;
+    let answer = link.renew(&request.csr_pem).await?;
+    link.renewed(request, answer)?;
     Ok(true)
 }
 
@@ -157,6 +103,17 @@ fn is_due(pem: &str) -> Option<bool> {
     let life = validity.not_after.timestamp() - validity.not_before.timestamp();
     let left = validity.time_to_expiration().map_or(0, |d| d.whole_seconds());
     Some(left < life / 3)
+}
+
+/// Connections as they come. One that cannot be taken is no reason to end, nor to ask again at once for as long as that
+/// lasts.
+fn connections(listener: tokio::net::TcpListener) -> impl futures::Stream<Item = std::io::Result<tokio::net::TcpStream>> + Send + 'static {
+    tokio_stream::wrappers::TcpListenerStream::new(listener).then(|connection| async move {
+        if connection.is_err() {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+        }
+        connection
+    })
 }
 
 /// Serves managers on `listener` until `stop` is true.
@@ -173,11 +130,26 @@ pub async fn serve(node: Arc<Node>, identity: &Identity, listener: tokio::net::T
         .tls_config(tls)
         .map_err(failed)?
         .add_service(tonic::service::interceptor::InterceptedService::new(service, only_managers))
-        .serve_with_incoming_shutdown(tokio_stream::wrappers::TcpListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(connections(listener), async move {
             let _ = stop.wait_for(|s| *s).await;
         })
         .await
         .map_err(failed)
+}
+
+/// Serves managers on one connection whose TLS was done already, with the authority's certificates asked for in both
+/// directions. For programs that hold many nodes behind one listener. Returns at once; the connection goes on by itself.
+///
+/// # Errors
+/// The connection cannot be served.
+pub async fn serve_connection<C>(node: Arc<Node>, connection: C) -> Result<()>
+where
+    C: tokio::io::AsyncRead + tokio::io::AsyncWrite + tonic::transport::server::Connected + Unpin + Send + 'static,
+{
+    let service = AgentServer::new(Service { node }).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let failed = |e: tonic::transport::Error| Error::internal(format!("A connection to the agent failed: {}.", chain(&e)));
+    let one = futures::stream::iter([Ok::<C, std::io::Error>(connection)]);
+    Server::builder().add_service(tonic::service::interceptor::InterceptedService::new(service, only_managers)).serve_with_incoming(one).await.map_err(failed)
 }
 
 /// The authority signs hosts and managers: only a manager's certificate may give orders.

@@ -50,7 +50,10 @@ pub(crate) async fn run(app: &App, a: Args) -> Result {
     let body = a.data.as_deref().map(read).transpose()?;
     let answer = app.api()?.raw(a.method, &a.path, a.header, body).await?;
     let status = answer.status();
-    let is_json = answer.headers().get(reqwest::header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    let is_json = answer
+        .headers()
+        .get(reqwest::header::CONTENT_TYPE)
+        .is_some_and(|t| [&b"application/json"[..], b"application/problem+json"].iter().any(|w| t.as_bytes().starts_with(w)));
     if is_json {
         let value: Value = answer.json().await?;
         return if status.is_success() { crate::output::print(&pretty(app, &value)?) } else { Err(Failure::from_problem(status.as_u16(), &value)) };

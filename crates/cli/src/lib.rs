@@ -18,6 +18,8 @@ mod config;
 mod context;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod foreign;
 mod host;
 mod human;
 mod image;
@@ -43,9 +45,19 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
+/// Sees to it that a crash of this program leaves no core file, because its memory holds secrets, and that no other
+/// process of the same user can read that memory (`reliability.md` Y2).
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Both: a collector of core files behind a pipe asks for no limit. Where neither can be set, the program still runs.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// Runs the program: parses the command line, does what it says, and answers with the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    keep_memory_private();
     install_crypto();
     let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,

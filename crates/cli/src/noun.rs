@@ -11,6 +11,8 @@ pub(crate) fn all_columns() -> Vec<(&'static str, &'static [crate::column::Colum
         ("Task", crate::task::COLUMNS),
         ("Event", crate::event::COLUMNS),
         ("AuditRecord", crate::audit::COLUMNS),
+        ("AuditAnchor", crate::audit::ANCHOR_COLUMNS),
+        ("AuditRetention", crate::audit::RETENTION_COLUMNS),
         ("User", crate::user::COLUMNS),
         ("RoleInfo", crate::role::COLUMNS),
         ("RoleBinding", crate::role::BINDING_COLUMNS),

@@ -42,7 +42,8 @@ pub(crate) fn grant_text(grant: &Value) -> String {
 /// # Errors
 /// A sentence that lists the roles.
 pub(crate) fn parse_role(text: &str) -> std::result::Result<Role, String> {
-    Role::try_from(text).map_err(|_| "a role is one of admin, operator, user, viewer, auditor (virga role list)".into())
+    Role::try_from(text)
+        .map_err(|_| "a role is one of admin, operator, user, viewer, auditor, system_admin, security_admin, audit_admin (virga role list)".into())
 }
 
 /// A scope with a name that is still to be found.
@@ -56,9 +57,11 @@ pub(crate) enum ScopeArg {
     Host(String),
     /// A VM, by name or id.
     Vm(String),
+    /// What the user made on a host, by name or id.
+    OwnOnHost(String),
 }
 
-/// Parses `all`, `own`, `host:NAME` or `vm:NAME`.
+/// Parses `all`, `own`, `host:NAME`, `own-on-host:NAME` or `vm:NAME`.
 ///
 /// # Errors
 /// A sentence that lists the forms.
@@ -67,8 +70,9 @@ pub(crate) fn parse_scope(text: &str) -> std::result::Result<ScopeArg, String> {
         ("all", _) => Ok(ScopeArg::All),
         ("own", _) => Ok(ScopeArg::Own),
         (_, Some(("host", name))) if !name.is_empty() => Ok(ScopeArg::Host(name.into())),
+        (_, Some(("own-on-host", name))) if !name.is_empty() => Ok(ScopeArg::OwnOnHost(name.into())),
         (_, Some(("vm", name))) if !name.is_empty() => Ok(ScopeArg::Vm(name.into())),
-        _ => Err("a scope is all, own, host:NAME or vm:NAME".into()),
+        _ => Err("a scope is all, own, host:NAME, own-on-host:NAME or vm:NAME".into()),
     }
 }
 
@@ -77,9 +81,14 @@ pub(crate) async fn find_scope(app: &App, scope: &ScopeArg) -> Result<Scope> {
     Ok(match scope {
         ScopeArg::All => Scope::All,
         ScopeArg::Own => Scope::Own,
-        ScopeArg::Host(name) => Scope::Host(wait::uuid(text(&json(app.api()?.v1.host_view().host(name).send().await)?, "id"))?),
+        ScopeArg::Host(name) => Scope::Host(host_id(app, name).await?),
+        ScopeArg::OwnOnHost(name) => Scope::OwnOnHost(host_id(app, name).await?),
         ScopeArg::Vm(name) => Scope::Vm(wait::uuid(text(&json(app.api()?.v1.vm_view().vm(name).send().await)?, "id"))?),
     })
+}
+
+async fn host_id(app: &App, name: &str) -> Result<uuid::Uuid> {
+    wait::uuid(text(&json(app.api()?.v1.host_view().host(name).send().await)?, "id"))
 }
 
 /// Verbs.
@@ -112,7 +121,7 @@ pub(crate) struct Grant {
     /// Role.
     #[arg(value_parser = parse_role)]
     role: Role,
-    /// Over what: all, own, host:NAME or vm:NAME.
+    /// Over what: all, own, host:NAME, own-on-host:NAME or vm:NAME.
     #[arg(long, default_value = "all", value_parser = parse_scope)]
     scope: ScopeArg,
 }
@@ -167,6 +176,7 @@ mod tests {
     fn scopes() {
         assert_eq!(parse_scope("all"), Ok(ScopeArg::All));
         assert_eq!(parse_scope("host:h1"), Ok(ScopeArg::Host("h1".into())));
+        assert_eq!(parse_scope("own-on-host:h1"), Ok(ScopeArg::OwnOnHost("h1".into())));
         assert_eq!(parse_scope("vm:a:b"), Ok(ScopeArg::Vm("a:b".into())));
         for bad in ["", "host:", "vm", "cluster:x"] {
             assert!(parse_scope(bad).is_err(), "{bad}");

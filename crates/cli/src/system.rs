@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 /// Columns of the installation.
 pub(crate) const COLUMNS: &[Column] = &[
     col("version", "version", Kind::Text),
+    col("administration", "administration", Kind::Text),
     col("hosts", "hosts", Kind::Text),
     col("hosts_up", "hosts_up", Kind::Text),
     col("vms", "vms", Kind::Text),

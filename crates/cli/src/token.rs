@@ -59,7 +59,7 @@ pub(crate) struct Create {
     /// Limit it to this role.
     #[arg(long, value_parser = parse_role)]
     role: Option<Role>,
-    /// Limit it to this scope: all, own, host:NAME or vm:NAME.
+    /// Limit it to this scope: all, own, host:NAME, own-on-host:NAME or vm:NAME.
     #[arg(long, value_parser = parse_scope)]
     scope: Option<ScopeArg>,
     /// File to write the secret to (mode 0600) instead of stdout.

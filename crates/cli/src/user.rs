@@ -75,7 +75,9 @@ pub(crate) struct Show {
 
 /// Options of `create`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  virga user create ops --role operator\n  virga user create ops --password-file /run/secrets/ops")]
+#[command(
+    after_help = "Examples:\n  virga user create ops --role operator\n  virga user create ops --password-file /run/secrets/ops\n  virga user create ops --without-password"
+)]
 pub(crate) struct Create {
     /// Login name.
     name: String,
@@ -83,8 +85,11 @@ pub(crate) struct Create {
     #[arg(long, value_parser = parse_role)]
     role: Option<Role>,
     /// File with the first password, - for stdin; asked for on the terminal when left out.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "without_password")]
     password_file: Option<PathBuf>,
+    /// Set no password: with three administrators another one does that, and enables the account.
+    #[arg(long, conflicts_with = "role")]
+    without_password: bool,
 }
 
 /// Options of `disable`.
@@ -145,7 +150,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
 }
 
 async fn create(app: &App, a: Create) -> Result {
-    let password = terminal::new_password(a.password_file.as_deref(), &format!("First password of {}", a.name))?;
+    let ask = || terminal::new_password(a.password_file.as_deref(), &format!("First password of {}", a.name));
+    let password = if a.without_password { None } else { Some(ask()?) };
     let body = UserCreate { name: a.name, password, role: a.role };
     let user = json(app.api()?.v1.user_create().body(body).send().await)?;
     changed(app, &user, COLUMNS, "user", "made")

@@ -347,8 +347,9 @@ fn every_operation_of_the_api_can_be_reached() {
     }
     for operation in doc["paths"].as_object().expect("paths").values().flat_map(|p| p.as_object().expect("methods").values()) {
         let id = operation["operationId"].as_str().expect("an operation");
-        // The page of documentation is for browsers; `virga api GET /docs` shows it.
-        let called = source.contains(&format!(".{id}()")) || source.contains(&format!("page!({id})")) || id == "docs";
+        // The page of documentation is for browsers; `virga api GET /docs` shows it. The export is a stream, not JSON.
+        let streamed = id == "audit_export" && source.contains("/v1/audit/export");
+        let called = source.contains(&format!(".{id}()")) || source.contains(&format!("page!({id})")) || streamed || id == "docs";
         assert!(called, "nothing calls {id}");
     }
 }

@@ -264,7 +264,7 @@ fn net_bytes(net_dev: &str, chosen: impl Fn(&str) -> bool) -> (u64, u64) {
 impl Kvm {
     /// libvirt's capabilities.
     pub(crate) async fn capabilities(&self) -> Result<El> {
-        self.libvirt.call(Lane::Control, QUICK, "libvirt could not be asked what it can do", |conn| Ok(El::parse(&conn.capabilities()?)?)).await
+        self.libvirt.call(Lane::Look, QUICK, "libvirt could not be asked what it can do", |conn| Ok(El::parse(&conn.capabilities()?)?)).await
     }
 
     /// User and group of QEMU's processes.
@@ -277,10 +277,8 @@ impl Kvm {
 impl Facts for Kvm {
     async fn facts(&self) -> Result<HostFacts> {
         let capabilities = self.capabilities().await?;
-        let (libvirt, qemu) = self
-            .libvirt
-            .call(Lane::Control, QUICK, "libvirt could not be asked for its version", |conn| Ok((conn.lib_version()?, conn.hyp_version()?)))
-            .await?;
+        let (libvirt, qemu) =
+            self.libvirt.call(Lane::Look, QUICK, "libvirt could not be asked for its version", |conn| Ok((conn.lib_version()?, conn.hyp_version()?))).await?;
         let foreign_vms = virga_agent::host::Hypervisor::domains(self).await?.foreign;
         let images = virga_agent::host::Volumes::images(self).await?;
         let ip_json = program::run("ip", &["-j", "addr"], COMMAND).await?;

@@ -68,6 +68,15 @@ fn ask(d: &Domain, command: &str) -> Option<Value> {
     reply(&answer)
 }
 
+/// What is taken over of one answer to each of the questions.
+pub(crate) fn understood(answer: &str) -> GuestInfo {
+    let Some(v) = reply(answer) else { return GuestInfo::default() };
+    let (os, kernel) = os(&v);
+    let (ips, file_systems) = (addresses(&v), file_systems(&v));
+    let (agent_version, host_name) = (text(v.get("version")), text(v.get("host-name")));
+    GuestInfo { agent: AgentState::Connected, agent_version, ips, host_name, os, kernel, file_systems }
+}
+
 fn reply(answer: &str) -> Option<Value> {
     if answer.len() > ANSWER_BYTES_MAX {
         return None;
@@ -80,7 +89,7 @@ fn reply(answer: &str) -> Option<Value> {
 }
 
 fn text(v: Option<&Value>) -> Option<String> {
-    let t: String = v?.as_str()?.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect();
+    let t: String = v?.as_str()?.chars().filter(|c| virga_model::name::printable(*c)).take(TEXT_CHARS_MAX).collect();
     (!t.is_empty()).then_some(t)
 }
 

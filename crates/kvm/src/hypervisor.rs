@@ -55,6 +55,15 @@ fn state_of(d: &virt::domain::Domain) -> std::result::Result<VmState, Fault> {
     })
 }
 
+/// Whether the domain is off because its process ended by itself.
+fn has_died(d: &virt::domain::Domain) -> std::result::Result<bool, Fault> {
+    Ok(died(libvirt::state(d)?))
+}
+
+fn died((state, reason): (u32, i32)) -> bool {
+    state == sys::VIR_DOMAIN_SHUTOFF && u32::try_from(reason).is_ok_and(|r| matches!(r, sys::VIR_DOMAIN_SHUTOFF_CRASHED | sys::VIR_DOMAIN_SHUTOFF_FAILED))
+}
+
 fn is_running(d: &virt::domain::Domain) -> std::result::Result<bool, Fault> {
     Ok(d.is_active()?)
 }
@@ -72,7 +81,7 @@ fn look(d: &virt::domain::Domain, found: &mut Domains) -> std::result::Result<()
         Some(generation) => {
             let persistent = d.is_persistent()?;
             let definition_digest = persistent.then(|| domain_xml_read::digest(&xml));
-            found.ours.push(Domain { id: VmId(uuid), state, persistent, definition_digest, generation });
+            found.ours.push(Domain { id: VmId(uuid), state, persistent, definition_digest, generation, died: has_died(d)? });
         }
         None => {
             let memory_bytes = domain_xml_read::memory_bytes(&xml).unwrap_or(0);
@@ -264,7 +273,7 @@ impl Kvm {
 #[async_trait]
 impl Hypervisor for Kvm {
     async fn domains(&self) -> Result<Domains> {
-        let found = self.libvirt().call(Lane::Control, QUICK, "The VMs could not be listed", list).await?;
+        let found = self.libvirt().call(Lane::Look, QUICK, "The VMs could not be listed", list).await?;
         let known = found.ours.iter().map(|d| d.id).collect();
         *self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = known;
         Ok(found)
@@ -334,7 +343,7 @@ impl Hypervisor for Kvm {
 
     async fn force_off(&self, vm: VmId) -> Result<()> {
         // Without the VM's lock: pulling the plug must also work while something else hangs.
-        let off = self.libvirt().call(Lane::Control, SLOW, "The VM could not be switched off", move |conn| {
+        let off = self.libvirt().call(Lane::Off, SLOW, "The VM could not be switched off", move |conn| {
             let Some(d) = ours(conn, vm)? else { return Ok(()) };
             if !is_running(&d)? {
                 return Ok(());
@@ -390,7 +399,7 @@ impl Hypervisor for Kvm {
 
     async fn counters(&self) -> Result<Vec<(VmId, Counters)>> {
         let Some(this) = self.me.upgrade() else { return Ok(Vec::new()) };
-        self.libvirt().call(Lane::Control, QUICK, "The VMs' counters could not be read", move |conn| counters(&this, conn)).await
+        self.libvirt().call(Lane::Look, QUICK, "The VMs' counters could not be read", move |conn| counters(&this, conn)).await
     }
 
     async fn screenshot(&self, vm: VmId) -> Result<Vec<u8>> {
@@ -427,5 +436,8 @@ mod tests {
         assert_eq!(s(sys::VIR_DOMAIN_SHUTOFF, sys::VIR_DOMAIN_SHUTOFF_CRASHED), None);
         assert_eq!(s(99, 0), Some(VmState::Unknown));
         assert_eq!(running_state(sys::VIR_DOMAIN_PAUSED, -1), Some(VmState::Paused));
+        let off = |reason: u32| died((sys::VIR_DOMAIN_SHUTOFF, i32::try_from(reason).unwrap()));
+        assert!(off(sys::VIR_DOMAIN_SHUTOFF_CRASHED) && off(sys::VIR_DOMAIN_SHUTOFF_FAILED));
+        assert!(!off(sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN) && !off(sys::VIR_DOMAIN_SHUTOFF_DESTROYED) && !died((sys::VIR_DOMAIN_RUNNING, 1)));
     }
 }

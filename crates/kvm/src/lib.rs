@@ -10,6 +10,8 @@ pub mod domain_xml;
 pub mod domain_xml_read;
 mod facts;
 mod files;
+#[doc(hidden)]
+pub mod foreign;
 mod guest;
 mod hypervisor;
 mod libvirt;

@@ -1,10 +1,14 @@
 //! The way to libvirtd: connections, events, and the few calls that the `virt` crate does not wrap.
 //!
-//! This is the crate's only module with `unsafe` (but for one line in `console`). Every call of libvirt blocks, so each runs on tokio's blocking
-//! pool, in one of three lanes with a bounded number of slots and a connection of its own: what a hostile guest can
-//! make slow (its agent) and what takes long by nature (saving memory) can never keep the rest waiting. A call that
-//! does not come back in time is an `Unavailable` error for the caller; its slot stays taken until libvirt lets go of
-//! it, at the latest when the keepalive finds the connection dead.
+//! This is the crate's only module with `unsafe` (but for one line in `console`). Every call of libvirt blocks, so each
+//! runs on tokio's blocking pool, in one of five lanes with a bounded number of slots: what a hostile guest can make slow
+//! (its agent) and what takes long by nature (saving memory) can never keep the rest waiting. A call that does not come
+//! back in time is an `Unavailable` error for the caller; its slot stays taken until libvirt lets go of it.
+//!
+//! A connection is used by one call at a time, and there are no keepalives. In libvirt's client before 10.3 a thread that
+//! speaks while another waits on the same connection can leave a pointer to a stack that is gone (CVE-2024-4418): an agent
+//! that shared its connections died with SIGSEGV when libvirtd hung. libvirtd is on the same machine: its death closes
+//! the sockets, and a libvirtd that hangs is met by the limit of each call.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -18,10 +22,8 @@ use virt::domain::Domain;
 use virt::error::{ErrorNumber, ErrorNumberEnum};
 use virt_sys as sys;
 
-/// Calls that run at the same time in one lane; libvirtd itself takes five of one client (`max_client_requests`).
+/// Calls that run at the same time in one lane, each on a connection of its own.
 const SLOTS: usize = 4;
-/// Seconds between two keepalive messages, and how many may be missed.
-const KEEPALIVE: (i32, u32) = (5, 3);
 /// How long an ordinary call may take.
 pub const QUICK: Duration = Duration::from_secs(20);
 /// How long a call may take that waits for QEMU (start, hot plug).
@@ -98,23 +100,31 @@ pub enum Lane {
     Guest = 1,
     /// Saving memory, screenshots.
     Long = 2,
+    /// Lists, counters and events: what is asked of libvirtd alone and never of a QEMU. Its slots are its own, so that
+    /// guests whose QEMU hangs, and hold the slots of `Control`, never keep the agent from seeing all the others.
+    Look = 3,
+    /// Pulling the plug, which must work whatever hangs.
+    Off = 4,
 }
 
 /// libvirt on this host.
 pub struct Libvirt {
     uri: String,
-    lanes: [Line; 3],
+    lanes: [Line; 5],
+    /// A connection on which nothing is called: events come on it.
+    events: Mutex<Option<Listener>>,
     changes: watch::Sender<u64>,
     vms: Mutex<HashMap<VmId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 struct Line {
     slots: Arc<Semaphore>,
-    live: Mutex<Option<Arc<Live>>>,
+    /// Open connections that no call uses at the moment.
+    idle: Mutex<Vec<Connect>>,
 }
 
 /// An open connection with its event registrations.
-struct Live {
+struct Listener {
     conn: Connect,
     events: Vec<c_int>,
     watches_close: bool,
@@ -127,8 +137,14 @@ impl Libvirt {
     /// When libvirt's event loop cannot be set up.
     pub fn new(uri: &str) -> Result<Arc<Libvirt>, Error> {
         start_event_loop()?;
-        let line = || Line { slots: Arc::new(Semaphore::new(SLOTS)), live: Mutex::new(None) };
-        Ok(Arc::new(Libvirt { uri: uri.to_string(), lanes: [line(), line(), line()], changes: watch::Sender::new(0), vms: Mutex::new(HashMap::new()) }))
+        let line = || Line { slots: Arc::new(Semaphore::new(SLOTS)), idle: Mutex::default() };
+        Ok(Arc::new(Libvirt {
+            uri: uri.to_string(),
+            lanes: std::array::from_fn(|_| line()),
+            events: Mutex::new(None),
+            changes: watch::Sender::new(0),
+            vms: Mutex::new(HashMap::new()),
+        }))
     }
 
     /// Wakes when any domain changed its state, and when the connection was lost or made again.
@@ -206,53 +222,61 @@ impl Libvirt {
     }
 
     fn run<T>(&self, lane: Lane, what: &str, f: impl FnOnce(&Connect) -> Result<T, Fault>) -> Result<T, Error> {
-        let live = self.live(lane).map_err(|e| unavailable(&format!("{what}: libvirt at {} cannot be reached: {}.", self.uri, e.message())))?;
-        let done = f(&live.conn);
-        if done.is_err() && !live.conn.is_alive().unwrap_or(false) {
-            self.forget(lane, &live);
-            return done.map_err(|f| match f {
-                Fault::Own(e) => e,
-                Fault::Libvirt(e) => unavailable(&format!("{what}: the connection to libvirt was lost: {}.", e.message())),
-            });
+        let unreachable = |e: virt::error::Error| unavailable(&format!("{what}: libvirt at {} cannot be reached: {}.", self.uri, e.message()));
+        if matches!(lane, Lane::Look) {
+            self.listen().map_err(unreachable)?;
+        }
+        let conn = self.connection(lane).map_err(unreachable)?;
+        let done = f(&conn);
+        if conn.is_alive().unwrap_or(false) {
+            self.idle(lane).push(conn);
+        } else if let Err(Fault::Libvirt(e)) = &done {
+            return Err(unavailable(&format!("{what}: the connection to libvirt was lost: {}.", e.message())));
         }
         done.map_err(|f| f.explain(what))
     }
 
-    /// The lane's connection, made anew when there is none or it is dead.
-    fn live(&self, lane: Lane) -> Result<Arc<Live>, virt::error::Error> {
-        let mut slot = self.lanes[lane as usize].live.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(live) = slot.as_ref() {
-            if live.conn.is_alive().unwrap_or(false) {
-                return Ok(live.clone());
-            }
-            *slot = None;
-        }
-        let conn = Connect::open(Some(&self.uri))?;
-        // Fails for drivers that are not remote (test:///), which need none.
-        let _ = conn.set_keep_alive(KEEPALIVE.0, KEEPALIVE.1);
-        let mut live = Live { conn, events: Vec::new(), watches_close: false };
-        if matches!(lane, Lane::Control) {
-            for event in [sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, sys::VIR_DOMAIN_EVENT_ID_IO_ERROR] {
-                live.events.push(register(&live.conn, event as c_int, &self.changes)?);
-            }
-            live.watches_close = register_close(&live.conn, &self.changes);
-            // What happened while nobody listened.
-            self.changes.send_modify(|n| *n = n.wrapping_add(1));
-        }
-        let live = Arc::new(live);
-        *slot = Some(live.clone());
-        Ok(live)
+    fn idle(&self, lane: Lane) -> std::sync::MutexGuard<'_, Vec<Connect>> {
+        self.lanes[lane as usize].idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget(&self, lane: Lane, dead: &Arc<Live>) {
-        let mut slot = self.lanes[lane as usize].live.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.as_ref().is_some_and(|l| Arc::ptr_eq(l, dead)) {
-            *slot = None;
+    /// A connection for one call: one that is open and not in use, else a new one. There are never more than slots.
+    fn connection(&self, lane: Lane) -> Result<Connect, virt::error::Error> {
+        loop {
+            let waiting = self.idle(lane).pop();
+            match waiting {
+                Some(conn) if conn.is_alive().unwrap_or(false) => return Ok(conn),
+                Some(_dead) => {}
+                None => return Connect::open(Some(&self.uri)),
+            }
         }
+    }
+
+    /// Sees to it that somebody listens for events.
+    fn listen(&self) -> Result<(), virt::error::Error> {
+        let mut listener = match self.events.try_lock() {
+            Ok(l) => l,
+            Err(std::sync::TryLockError::Poisoned(p)) => p.into_inner(),
+            // Another call is at it.
+            Err(std::sync::TryLockError::WouldBlock) => return Ok(()),
+        };
+        if listener.as_ref().is_some_and(|l| l.conn.is_alive().unwrap_or(false)) {
+            return Ok(());
+        }
+        *listener = None;
+        let mut new = Listener { conn: Connect::open(Some(&self.uri))?, events: Vec::new(), watches_close: false };
+        for event in [sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, sys::VIR_DOMAIN_EVENT_ID_IO_ERROR] {
+            new.events.push(register(&new.conn, event as c_int, &self.changes)?);
+        }
+        new.watches_close = register_close(&new.conn, &self.changes);
+        *listener = Some(new);
+        // What happened while nobody listened.
+        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        Ok(())
     }
 }
 
-impl Drop for Live {
+impl Drop for Listener {
     fn drop(&mut self) {
         for id in &self.events {
             // SAFETY: `conn` is open (it is closed after this), and the id came from it. libvirt frees the callback's

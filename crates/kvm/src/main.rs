@@ -58,7 +58,17 @@ const JOIN_RETRY: Duration = Duration::from_secs(2);
 /// Tries to join before the agent gives up.
 const JOIN_TRIES: u32 = 30;
 
+/// Sees to it that a crash of this program leaves no core file, because its memory holds secrets, and that no other
+/// process of the same user can read that memory (`reliability.md` Y2).
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Both: a collector of core files behind a pipe asks for no limit. Where neither can be set, the program still runs.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 fn main() -> std::process::ExitCode {
+    keep_memory_private();
     let filter = tracing_subscriber::EnvFilter::try_from_env("VIRGA_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // One provider for the whole process, chosen before the first handshake. It fails only when done twice.
@@ -93,7 +103,7 @@ async fn serve(run: Run) -> Result<(), Error> {
         None => join(&run, &host).await?,
     };
     tracing::info!(host = %identity.host, manager = %identity.manager, listen = %run.listen, "joined; serving");
-    let link = Arc::new(wire::GrpcLink::new(&identity)?);
+    let link = Arc::new(wire::GrpcLink::new(&identity)?.keeping(&run.state_dir));
     let node = Node::open(host.clone() as Arc<dyn Host>, link.clone(), journal as Arc<dyn Journal>).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let reporting = tokio::spawn(report::run(node.clone()));

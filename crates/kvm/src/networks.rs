@@ -219,7 +219,7 @@ async fn ovs_remove(id: NetworkId, bridge: &str) -> Result<()> {
 impl Kvm {
     /// The networks of ours on this host.
     pub(crate) async fn networks(&self) -> Result<Vec<NetworkId>> {
-        let nat = self.libvirt.call(Lane::Control, QUICK, "The networks could not be listed", |conn| {
+        let nat = self.libvirt.call(Lane::Look, QUICK, "The networks could not be listed", |conn| {
             let mut out = Vec::new();
             for n in conn.list_all_networks(0)? {
                 match n.xml_desc(0) {

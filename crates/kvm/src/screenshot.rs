@@ -28,7 +28,7 @@ pub async fn take(libvirt: &Arc<Libvirt>, vm: VmId) -> Result<Vec<u8>> {
 }
 
 /// PNG as it is, PPM converted.
-fn png(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn png(bytes: &[u8]) -> Result<Vec<u8>> {
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         return Ok(bytes.to_vec());
     }
@@ -68,8 +68,12 @@ fn ppm(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
     let pixels = rest.get(1..)?;
     let [width, height, depth] = numbers;
     let sane = (1..=SIDE_MAX).contains(&width) && (1..=SIDE_MAX).contains(&height) && depth == 255;
+    // Only sane sides are multiplied: three numbers of 32 bits are more than 64 bits hold.
+    if !sane {
+        return None;
+    }
     let length = usize::try_from(u64::from(width) * u64::from(height) * 3).ok()?;
-    if sane { Some((width, height, pixels.get(..length)?)) } else { None }
+    Some((width, height, pixels.get(..length)?))
 }
 
 #[cfg(test)]
@@ -96,6 +100,7 @@ mod tests {
             b"P6 0 0 255\n",
             b"P6 99999999999 1 255\n",
             b"P6 4096 4097 255\n",
+            b"P6 4294967295 4294967295 255\n",
             b"P6 1 1 65535\n123456",
             b"P6 #",
             b"P5 1 1 255\n1",

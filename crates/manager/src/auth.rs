@@ -4,14 +4,17 @@
 //! Secrets are compared by looking up their SHA-256, which tells nothing by its timing. A restricted API token has at
 //! most the rights of its user. Nothing here may tell a caller that an object exists which they may not see.
 
+use crate::copies;
 use crate::secret::{Kind, sha256_hex, stored_form};
+use crate::state::Manager;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method};
+use std::sync::Arc;
 use virga_model::role::{Privilege, Role, Scope, Target, Visible};
 use virga_model::user::{ApiToken, SESSION_IDLE_SECONDS, Session, User};
 use virga_model::vm::Vm;
 use virga_model::{Error, ErrorCode, Time, UserId};
-use virga_store::{Store, Tx};
+use virga_store::{Mark, Store, Tx};
 
 /// Cookie of a session; the prefix makes browsers accept it only with `Secure`, `Path=/` and no domain.
 pub const COOKIE_NAME: &str = "__Host-virga";
@@ -21,23 +24,7 @@ pub const CSRF_HEADER: &str = "x-virga-csrf";
 const TOUCH_SECONDS: i64 = 60;
 
 /// Every privilege, for lists.
-pub const PRIVILEGES: [Privilege; 15] = [
-    Privilege::VmRead,
-    Privilege::VmOperate,
-    Privilege::VmConsole,
-    Privilege::VmEdit,
-    Privilege::VmCreate,
-    Privilege::VmDelete,
-    Privilege::HostRead,
-    Privilege::HostManage,
-    Privilege::ImageRead,
-    Privilege::ImageManage,
-    Privilege::NetworkRead,
-    Privilege::NetworkManage,
-    Privilege::UserManage,
-    Privilege::AuditRead,
-    Privilege::SystemRead,
-];
+pub const PRIVILEGES: [Privilege; 18] = Privilege::ALL;
 
 /// What a caller showed.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,58 +151,84 @@ fn unauthenticated(message: &str) -> Error {
 /// # Errors
 /// Unauthenticated, with the same words whether a secret is unknown, expired or revoked; Forbidden when the header
 /// against forged requests is missing.
-pub async fn authenticate(store: &Store, headers: &HeaderMap, method: &Method, source: &str, now: Time) -> Result<Caller, Error> {
+pub async fn authenticate(m: &Manager, headers: &HeaderMap, method: &Method, source: &str) -> Result<Caller, Error> {
     let (secret, by_cookie) = credential_of(headers)?;
-    if let Some(sha) = stored_form(Kind::Token, &secret) {
-        return by_token(store, &sha, source, now).await;
+    let (kind, sha) = [Kind::Token, Kind::Session].into_iter().find_map(|k| Some((k, stored_form(k, &secret)?))).ok_or_else(refused)?;
+    let now = m.now();
+    let known = match copies::caller(m, &sha) {
+        Some(known) => known,
+        None => read(m, kind, &sha, now).await?,
+    };
+    match &known.credential {
+        Credential::Session(s) if !session_is_good(s, now) => return Err(refused()),
+        Credential::Session(s) if by_cookie && !method.is_safe() => check_csrf(s, headers)?,
+        Credential::Token(t) if t.expires_at <= now => return Err(refused()),
+        _ => {}
     }
-    let Some(sha) = stored_form(Kind::Session, &secret) else { return Err(refused()) };
-    let mut tx = store.read().await?;
-    let session = virga_store::session::by_secret(&mut tx, &sha).await?.filter(|s| session_is_good(s, now)).ok_or_else(refused)?;
-    if by_cookie && !method.is_safe() {
-        check_csrf(&session, headers)?;
-    }
-    let user = account(&mut tx, session.user).await?;
-    let bindings = bindings(&mut tx, user.id, None).await?;
+    Ok(Caller { source: source.into(), ..Caller::clone(&known) })
+}
+
+/// Reads who has the secret of this hash, and keeps a copy.
+async fn read(m: &Manager, kind: Kind, sha: &str, now: Time) -> Result<Arc<Caller>, Error> {
+    let mut tx = m.store.read().await?;
+    let epoch = tx.epoch(Mark::Credentials);
+    let caller = match kind {
+        Kind::Token => by_token(&mut tx, sha, now).await?,
+        _ => by_session(&mut tx, sha, now).await?,
+    };
     drop(tx);
-    if now.millis_since(session.used_at) > TOUCH_SECONDS * 1000 {
-        let mut tx = store.write().await?;
-        virga_store::session::touch(&mut tx, session.id, now).await?;
-        tx.commit().await?;
+    match touch(&m.store, &caller.credential, now).await {
+        // When it was last used is worth less than that it can be used: reading goes on while the disk is full.
+        Err(e) if e.code == ErrorCode::StorageFull => tracing::debug!("the last use of a credential was not noted"),
+        noted => noted?,
     }
+    let caller = Arc::new(caller);
+    if let Some(epoch) = epoch {
+        copies::keep_caller(m, sha, epoch, caller.clone());
+    }
+    Ok(caller)
+}
+
+async fn by_session(tx: &mut Tx, sha: &str, now: Time) -> Result<Caller, Error> {
+    let session = virga_store::session::by_secret(tx, sha).await?.filter(|s| session_is_good(s, now)).ok_or_else(refused)?;
+    let user = account(tx, session.user).await?;
+    let bindings = bindings(tx, user.id, None).await?;
     Ok(Caller {
         user: user.id,
         name: user.name,
-        source: source.into(),
         credential: Credential::Session(Box::new(session)),
         must_change: user.must_change,
         bindings,
-        role_limit: None,
+        ..Caller::nobody("")
     })
 }
 
-async fn by_token(store: &Store, sha: &str, source: &str, now: Time) -> Result<Caller, Error> {
-    let mut tx = store.read().await?;
-    let token = virga_store::token::by_secret(&mut tx, sha).await?.filter(|t| t.expires_at > now).ok_or_else(refused)?;
-    let user = account(&mut tx, token.user).await?;
-    let bindings = bindings(&mut tx, user.id, token.scope).await?;
-    drop(tx);
-    if token.used_at.is_none_or(|t| now.millis_since(t) > TOUCH_SECONDS * 1000) {
-        let mut tx = store.write().await?;
-        virga_store::token::touch(&mut tx, token.id, now).await?;
-        tx.commit().await?;
-    }
+async fn by_token(tx: &mut Tx, sha: &str, now: Time) -> Result<Caller, Error> {
+    let token = virga_store::token::by_secret(tx, sha).await?.filter(|t| t.expires_at > now).ok_or_else(refused)?;
+    let user = account(tx, token.user).await?;
+    let bindings = bindings(tx, user.id, token.scope).await?;
     let role_limit = token.role;
     // A machine cannot change a password: the duty to do so binds sign-ins only.
-    Ok(Caller {
-        user: user.id,
-        name: user.name,
-        source: source.into(),
-        credential: Credential::Token(Box::new(token)),
-        must_change: false,
-        bindings,
-        role_limit,
-    })
+    Ok(Caller { user: user.id, name: user.name, credential: Credential::Token(Box::new(token)), bindings, role_limit, ..Caller::nobody("") })
+}
+
+/// Notes that the credential was used, not more often than [`TOUCH_SECONDS`].
+async fn touch(store: &Store, credential: &Credential, now: Time) -> Result<(), Error> {
+    let due = |last: Time| now.millis_since(last) > TOUCH_SECONDS * 1000;
+    match credential {
+        Credential::Session(s) if due(s.used_at) => {
+            let mut tx = store.write().await?;
+            virga_store::session::touch(&mut tx, s.id, now).await?;
+            tx.commit().await?;
+        }
+        Credential::Token(t) if t.used_at.is_none_or(due) => {
+            let mut tx = store.write().await?;
+            virga_store::token::touch(&mut tx, t.id, now).await?;
+            tx.commit().await?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn refused() -> Error {
@@ -223,7 +236,10 @@ fn refused() -> Error {
 }
 
 /// The secret in the headers, and whether it came in the cookie.
-fn credential_of(headers: &HeaderMap) -> Result<(String, bool), Error> {
+///
+/// # Errors
+/// Unauthenticated.
+pub fn credential_of(headers: &HeaderMap) -> Result<(String, bool), Error> {
     if let Some(value) = headers.get(AUTHORIZATION) {
         let text = value.to_str().map_err(|_| refused())?;
         let (scheme, secret) = text.split_once(' ').ok_or_else(refused)?;
@@ -274,19 +290,15 @@ pub async fn bindings(tx: &mut Tx, user: UserId, limit: Option<Scope>) -> Result
     Ok(kept)
 }
 
-/// What lies in both scopes, as a scope. "Own and on this host" is none that we know: then nothing is left, because a
-/// limit must never widen.
+/// What lies in both scopes: a limit never widens.
 async fn narrowed(tx: &mut Tx, user: UserId, granted: Scope, limit: Scope) -> Result<Option<Scope>, Error> {
-    Ok(match (granted, limit) {
-        (Scope::All, s) | (s, Scope::All) => Some(s),
-        (a, b) if a == b => Some(a),
-        (Scope::Vm(_), Scope::Vm(_)) => None,
-        (Scope::Vm(id), other) | (other, Scope::Vm(id)) => {
-            let vm = virga_store::vm::get(tx, id).await?;
-            vm.filter(|vm| other.covers(user, &target(vm))).map(|_| Scope::Vm(id))
-        }
-        _ => None,
-    })
+    let ((Scope::Vm(id), other) | (other, Scope::Vm(id))) = (granted, limit) else { return Ok(granted.and(limit)) };
+    if matches!(other, Scope::All | Scope::Vm(_)) {
+        return Ok(granted.and(limit));
+    }
+    // One VM, and what else may hold of it or not: as it is now.
+    let vm = virga_store::vm::get(tx, id).await?;
+    Ok(vm.filter(|vm| other.covers(user, &target(vm))).map(|_| Scope::Vm(id)))
 }
 
 #[cfg(test)]

@@ -73,6 +73,12 @@ impl Authority {
         &self.ca_pem
     }
 
+    /// SHA-256 of the authority's certificate as it stands in its file: what tells one installation from another.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        crate::secret::sha256_hex(self.ca_pem.trim().as_bytes())
+    }
+
     /// TLS of the public API, good for this machine's names and `names`. The certificate is kept in the state folder,
     /// and made anew when it soon ends or a name is missing.
     ///

@@ -9,16 +9,19 @@ use crate::http::{Api, Op};
 use crate::node::client::Duplex;
 use crate::secret::{self, Kind};
 use bytes::Bytes;
-use dropshot::{Body, HttpResponse, WebsocketConnection, WebsocketUpgrade};
+use dropshot::Body;
 use futures::{SinkExt, StreamExt};
-use http::{HeaderMap, Response, header};
+use http::{HeaderMap, Response, StatusCode, header};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use virga_api::v1::ConsoleTicket as Answer;
+use virga_api::v1::{ConsoleTicket as Answer, WebsocketUpgrade};
 use virga_model::host::Host;
 use virga_model::role::{Privilege, Scope};
 use virga_model::task::ObjectRef;
@@ -127,13 +130,19 @@ pub async fn connect(op: &Op, ticket: &str, headers: &HeaderMap, upgrade: Websoc
     let permit = permit.map_err(|_| Error::new(ErrorCode::TooMany, "Too many consoles are open.").with_hint("Try again later."))?;
     let console = tokio::time::timeout(HOST_WAIT_MAX, op.m.nodes.console(&host, vm.id, t.kind)).await.map_err(|_| no_answer(&vm))??;
     let (api, user, vm) = (op.api.clone(), user.id, vm.id);
-    let switched = upgrade.handle(move |connection| async move {
+    let mut request = http::Request::new(());
+    *request.extensions_mut() = upgrade.extensions;
+    let switched = hyper::upgrade::on(&mut request);
+    virga_crash::spawn(async move {
         let _permit = permit;
-        bridge(api, user, vm, connection, console).await;
-        Ok(())
+        match switched.await {
+            Ok(connection) => bridge(api, user, vm, connection, console).await,
+            Err(e) => tracing::debug!(error = %e, "a connection did not become a WebSocket"),
+        }
     });
-    let answer = switched.and_then(HttpResponse::to_result);
-    answer.map_err(|e| Error::internal(format!("The connection could not become a WebSocket: {}.", e.external_message)))
+    let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header(header::CONNECTION, "upgrade");
+    let answer = answer.header(header::UPGRADE, "websocket").header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(upgrade.key.as_bytes()));
+    answer.body(Body::empty()).map_err(|_| Error::internal("The connection could not become a WebSocket."))
 }
 
 /// The user and the VM of a ticket, while the one may still open the console of the other.
@@ -147,9 +156,9 @@ async fn allowed(tx: &mut Tx, user: UserId, vm: VmId) -> Result<Option<(User, Vm
 }
 
 /// Passes bytes both ways until one side ends, the right is gone, or the manager stops.
-async fn bridge(api: Arc<Api>, user: UserId, vm: VmId, connection: WebsocketConnection, console: Box<dyn Duplex>) {
+async fn bridge(api: Arc<Api>, user: UserId, vm: VmId, connection: Upgraded, console: Box<dyn Duplex>) {
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let socket = WebSocketStream::from_raw_socket(connection.into_inner(), Role::Server, Some(config)).await;
+    let socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
     let (mut out, mut from_caller) = socket.split();
     let (mut from_vm, mut to_vm) = tokio::io::split(console);
     let towards_vm = async {

@@ -4,7 +4,7 @@ use crate::http::Op;
 use crate::list;
 use virga_api::v1::{Event as Shape, ListQuery, PageBody, Reference};
 use virga_model::event::{Event, Severity};
-use virga_model::role::{Privilege, Target};
+use virga_model::role::{Privilege, Target, Visible};
 use virga_model::task::ObjectRef;
 use virga_model::vm::Vm;
 use virga_model::{Error, HostId, TaskId, Time, UserId};
@@ -79,12 +79,36 @@ pub fn shape(e: Event) -> Shape {
 pub fn may_see(caller: &crate::auth::Caller, e: &Event) -> bool {
     match e.object {
         ObjectRef::Host(h) => caller.may(Privilege::HostRead, &Target::Host(h)),
-        ObjectRef::JoinToken(_) => caller.has(Privilege::HostManage),
-        ObjectRef::User(_) | ObjectRef::Token(_) | ObjectRef::Session(_) | ObjectRef::RoleBinding(_) => {
-            caller.may(Privilege::UserManage, &Target::Installation)
-        }
-        ObjectRef::Vm(_) | ObjectRef::Image(_) | ObjectRef::Network(_) | ObjectRef::Task(_) | ObjectRef::System => true,
+        ObjectRef::JoinToken(_) => caller.may(Privilege::HostManage, &Target::Installation),
+        ObjectRef::User(_) | ObjectRef::Token(_) | ObjectRef::Session(_) | ObjectRef::RoleBinding(_) => caller.may(Privilege::UserRead, &Target::Installation),
+        ObjectRef::System => [Privilege::SystemRead, Privilege::AuditRead, Privilege::VmRead].into_iter().any(|p| caller.may(p, &Target::Installation)),
+        ObjectRef::Vm(_) | ObjectRef::Image(_) | ObjectRef::Network(_) | ObjectRef::Task(_) => true,
     }
+}
+
+/// Which events a caller may see: about the VMs that they see, and about what has no owner by the privilege over it.
+/// [`may_see`] still has the last word over each.
+#[must_use]
+pub fn visible(caller: &crate::auth::Caller) -> Visible {
+    let mut v = caller.visible(Privilege::VmRead);
+    let everywhere = |p| caller.may(p, &Target::Installation);
+    let by_privilege: [(Privilege, &[&str]); 7] = [
+        (Privilege::VmRead, &["vm", "image", "network", "task", "system"]),
+        (Privilege::HostRead, &["host"]),
+        (Privilege::HostManage, &["join_token"]),
+        (Privilege::ImageManage, &["image"]),
+        (Privilege::NetworkManage, &["network"]),
+        (Privilege::UserRead, &["user", "token", "session", "role_binding"]),
+        (Privilege::AuditRead, &["system"]),
+    ];
+    if by_privilege.iter().all(|(p, _)| everywhere(*p)) {
+        return Visible::everything();
+    }
+    v.all = false;
+    v.kinds = by_privilege.iter().filter(|(p, _)| everywhere(*p)).flat_map(|(_, kinds)| kinds.iter().copied()).collect();
+    // Who sees the VMs of a host need not see the host, not even how many events it has.
+    (v.hosts, v.vm_hosts) = v.hosts.into_iter().partition(|h| caller.may(Privilege::HostRead, &Target::Host(*h)));
+    v
 }
 
 /// A page of events, newest first.
@@ -93,7 +117,7 @@ pub fn may_see(caller: &crate::auth::Caller, e: &Event) -> bool {
 /// Malformed for wrong parameters.
 pub async fn list(op: &Op, q: &ListQuery) -> Result<PageBody<Shape>, Error> {
     let mut tx = op.read().await?;
-    let mut paged = virga_store::event::list(&mut tx, &list::page(q)?, &op.visible(Privilege::VmRead)).await?;
+    let mut paged = virga_store::event::list(&mut tx, &list::page(q)?, &visible(&op.caller)).await?;
     let items = std::mem::take(&mut paged.items).into_iter().filter(|e| may_see(&op.caller, e)).map(shape).collect();
     list::body(q, paged, items)
 }

@@ -6,7 +6,6 @@ use crate::list;
 use crate::secret::{self, Kind};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use std::collections::HashMap;
 use uuid::Uuid;
 use virga_api::v1::{Host as Shape, HostUpdate, JoinToken as JoinAnswer, JoinTokenCreate, ListQuery, PageBody, Stats};
 use virga_model::host::{Host, JoinToken};
@@ -15,37 +14,19 @@ use virga_model::role::{Privilege, Target};
 use virga_model::task::ObjectRef;
 use virga_model::{Error, HostId, JoinTokenId, name};
 use virga_store::Tx;
+use virga_store::host::Load;
 
 /// Seconds for which a join token is good when nobody says.
 const JOIN_SECONDS: u32 = 3600;
 /// Most seconds for which a join token can be good.
 const JOIN_SECONDS_MAX: u32 = 86_400;
 
-/// VMs on each host, and the memory of the active ones.
-struct Load {
-    vms: HashMap<HostId, i64>,
-    memory: HashMap<HostId, u64>,
-}
-
-impl Load {
-    async fn read(tx: &mut Tx) -> Result<Load, Error> {
-        let mut load = Load { vms: HashMap::new(), memory: HashMap::new() };
-        for vm in virga_store::vm::placed(tx).await? {
-            *load.vms.entry(vm.host).or_default() += 1;
-            if crate::view::counts(&vm) {
-                *load.memory.entry(vm.host).or_default() += vm.host_memory_bytes;
-            }
-        }
-        Ok(load)
-    }
-}
-
-fn shape(op: &Op, h: Host, load: &Load) -> Shape {
+fn shape(op: &Op, h: Host, load: Load) -> Shape {
     Shape {
-        state: op.m.heard.state(&h, op.m.now()),
+        state: op.m.host_state(&h),
         stats: op.m.stats.host_last(h.id),
-        vms: load.vms.get(&h.id).copied().unwrap_or_default(),
-        memory_allocated_bytes: load.memory.get(&h.id).copied().unwrap_or_default(),
+        vms: load.vms,
+        memory_allocated_bytes: load.memory_bytes,
         id: h.id,
         name: h.name,
         maintenance: h.maintenance,
@@ -60,10 +41,13 @@ fn shape(op: &Op, h: Host, load: &Load) -> Shape {
 /// The host that the caller named, if they may touch it with `p`.
 async fn load(op: &Op, tx: &mut Tx, name: &str, p: Privilege) -> Result<Host, Error> {
     let host = virga_store::host::by_ref(tx, name).await?;
-    // Without the host there is nothing to check, and the answer is the same.
-    let target = host.as_ref().map_or(Target::Host(HostId(Uuid::nil())), |h| Target::Host(h.id));
-    op.require(p, &target, name)?;
-    host.ok_or_else(|| Error::not_found("host", name))
+    let Some(host) = host else {
+        // Nothing to check; the answer is the one to who may not see the host.
+        op.require(Privilege::HostRead, &Target::Host(HostId(Uuid::nil())), name)?;
+        return Err(Error::not_found("host", name));
+    };
+    op.require(p, &Target::Host(host.id), name)?;
+    Ok(host)
 }
 
 /// A page of hosts.
@@ -73,8 +57,9 @@ async fn load(op: &Op, tx: &mut Tx, name: &str, p: Privilege) -> Result<Host, Er
 pub async fn list(op: &Op, q: &ListQuery) -> Result<PageBody<Shape>, Error> {
     let mut tx = op.read().await?;
     let mut paged = virga_store::host::list(&mut tx, &list::page(q)?, &op.visible(Privilege::HostRead)).await?;
-    let load = Load::read(&mut tx).await?;
-    let items = std::mem::take(&mut paged.items).into_iter().map(|h| shape(op, h, &load)).collect();
+    let loads = virga_store::host::loads(&mut tx).await?;
+    let items = std::mem::take(&mut paged.items).into_iter().map(|h| (loads.get(&h.id).copied().unwrap_or_default(), h));
+    let items = items.map(|(load, h)| shape(op, h, load)).collect();
     list::body(q, paged, items)
 }
 
@@ -85,8 +70,8 @@ pub async fn list(op: &Op, q: &ListQuery) -> Result<PageBody<Shape>, Error> {
 pub async fn view(op: &Op, name: &str) -> Result<Shape, Error> {
     let mut tx = op.read().await?;
     let host = load(op, &mut tx, name, Privilege::HostRead).await?;
-    let load = Load::read(&mut tx).await?;
-    Ok(shape(op, host, &load))
+    let load = virga_store::host::load(&mut tx, host.id).await?;
+    Ok(shape(op, host, load))
 }
 
 /// Rates of a host over the last minutes.
@@ -127,12 +112,15 @@ pub async fn update(op: &Op, name: &str, b: &HostUpdate) -> Result<Shape, Error>
         op.audit(&mut tx, object, &host.name, &text).await?;
         let note = Note { host: Some(host.id), ..Note::plain(op.now, "host.changed", object, &host.name, &text) };
         event::append(&mut tx, &note).await?;
-        let answer = shape(op, host, &Load::read(&mut tx).await?);
+        let answer = {
+            let load = virga_store::host::load(&mut tx, host.id).await?;
+            shape(op, host, load)
+        };
         op.commit(tx, &answer, None).await?;
         return Ok(answer);
     }
-    let load = Load::read(&mut tx).await?;
-    Ok(shape(op, host, &load))
+    let load = virga_store::host::load(&mut tx, host.id).await?;
+    Ok(shape(op, host, load))
 }
 
 /// Removes a host that has no VMs; its certificate is worth nothing afterwards.
@@ -145,8 +133,9 @@ pub async fn delete(op: &Op, name: &str) -> Result<(), Error> {
     op.check_match(host.generation)?;
     let vms: Vec<String> = virga_store::vm::on_host(&mut tx, host.id).await?.into_iter().map(|v| v.name).collect();
     if !vms.is_empty() {
-        let named = vms.iter().take(crate::network::NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-        return Err(Error::conflict(format!("{} VMs are on host {}: {named}.", vms.len(), host.name)).with_hint("Remove those VMs first."));
+        let seen = op.visible(Privilege::VmRead);
+        let named = if seen.all || seen.hosts.contains(&host.id) { format!(": {}", crate::network::some_of(&vms)) } else { String::new() };
+        return Err(Error::conflict(format!("{} VMs are on host {}{named}.", vms.len(), host.name)).with_hint("Remove those VMs first."));
     }
     virga_store::host::delete(&mut tx, host.id).await?;
     let object = ObjectRef::Host(host.id);

@@ -155,7 +155,8 @@ where
     let _slot = op.api.uploads.begin(image.id, &image.name)?;
     let folder = op.m.image_folder();
     room(&folder, length.unwrap_or(0))?;
-    let mut file = Temporary { path: folder.join(format!("{}.upload", image.id)), kept: false };
+    // A name of its own: another manager that shares the folder may be taking content for the same image.
+    let mut file = Temporary { path: folder.join(format!("{}.{}.upload", image.id, Uuid::new_v4().simple())), kept: false };
     let got = receive(&file.path, &folder, content).await?;
     let inspected = inspect(&got.head, got.bytes)?;
     if let Some(wanted) = sha256.filter(|w| !w.eq_ignore_ascii_case(&got.sha256)) {
@@ -275,20 +276,35 @@ fn sync_folder(file: &Path) -> std::io::Result<()> {
 
 fn disk(e: &std::io::Error) -> Error {
     tracing::error!(error = %e, "image library");
+    if matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+        return Error::new(ErrorCode::StorageFull, "The disk of the image library is full: nothing was kept.")
+            .with_hint("Remove images that nobody needs, or ask an administrator to make room.");
+    }
     Error::unavailable("The image library cannot be written; the log of the manager says more.")
 }
 
-/// Removes what broken uploads left: called at start, before anything else uses the folder.
+/// What is younger is left alone: another manager may share the folder, and be in the middle of an upload.
+const LEFT_AFTER: Duration = Duration::from_secs(3600);
+
+/// Removes what broken uploads left, and content of images that another manager has removed. What was there before the rows
+/// were restored from a backup stays: the rows may be older than it.
 ///
 /// # Errors
 /// When the folder or the database cannot be read.
 pub async fn sweep(store: &virga_store::Store, folder: &Path) -> Result<(), Error> {
     let mut tx = store.read().await?;
+    let restored_at = virga_store::restored::restored_at(&mut tx).await?;
     for entry in std::fs::read_dir(folder).map_err(|e| disk(&e))? {
         let path = entry.map_err(|e| disk(&e))?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let changed = std::fs::metadata(&path).and_then(|m| m.modified()).unwrap_or_else(|_| std::time::SystemTime::now());
+        if changed.elapsed().unwrap_or_default() < LEFT_AFTER {
+            continue;
+        }
+        let before_restore = restored_at.is_some_and(|t| changed < std::time::UNIX_EPOCH + Duration::from_micros(t.0.unsigned_abs()));
         let left_over = match name.strip_suffix(".upload") {
-            Some(id) => id.parse::<ImageId>().is_ok(),
+            Some(id) => id.split('.').next().is_some_and(|i| i.parse::<ImageId>().is_ok()),
+            None if before_restore => false,
             None => match name.parse::<ImageId>() {
                 Ok(id) => virga_store::image::get(&mut tx, id).await?.is_none_or(|i| i.state == ImageState::Empty),
                 Err(_) => false,
@@ -296,7 +312,10 @@ pub async fn sweep(store: &virga_store::Store, folder: &Path) -> Result<(), Erro
         };
         if left_over {
             tracing::warn!(file = %path.display(), "left by a broken upload, removed");
-            std::fs::remove_file(&path).map_err(|e| disk(&e))?;
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(disk(&e)),
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -314,7 +333,7 @@ pub async fn delete(op: &Op, name: &str) -> Result<Accepted, Error> {
     task_new::ensure_free(&mut tx, object, &format!("image {}", image.name)).await?;
     let users = virga_store::image::used_by(&mut tx, image.id).await?;
     if !users.is_empty() {
-        return Err(crate::network::in_use(&format!("Image {}", image.name), &users));
+        return Err(crate::network::in_use(op, &format!("Image {}", image.name), &users));
     }
     let expected = image.generation;
     (image.state, image.generation) = (ImageState::Deleting, expected + 1);

@@ -4,19 +4,24 @@
 //! `task/` is the only place that changes anything on a node; `loops/` decide and create tasks; `node/` speaks with
 //! agents. SQL is in `virga-store` only. The manager must never conclude from silence that something stopped.
 
+pub mod anchor;
 pub mod audit;
 pub mod auth;
+pub mod backup;
 pub mod ca;
 pub mod config;
 pub mod console;
+pub mod copies;
 pub mod event;
 pub mod first;
+pub mod front;
 pub mod host;
 pub mod http;
 pub mod image;
 pub mod limit;
 pub mod list;
 pub mod loops;
+pub mod managers;
 pub mod metrics;
 pub mod network;
 pub mod node;
@@ -26,6 +31,7 @@ pub mod serve;
 pub mod session;
 pub mod state;
 pub mod stream;
+pub mod supervise;
 pub mod system;
 pub mod task;
 pub mod task_api;

@@ -15,10 +15,10 @@ const FIELDS_BYTES_MAX: usize = 1000;
 pub fn page(q: &ListQuery) -> Result<Page, Error> {
     let limit = q.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Error::malformed(format!("limit must be 1 to {PAGE_MAX}.")));
+        return Err(Error::malformed_field("limit", format!("limit must be 1 to {PAGE_MAX}.")));
     }
     if q.fields.as_ref().is_some_and(|f| f.len() > FIELDS_BYTES_MAX) {
-        return Err(Error::malformed(format!("fields: longer than {FIELDS_BYTES_MAX} bytes.")));
+        return Err(Error::malformed_field("fields", format!("fields: longer than {FIELDS_BYTES_MAX} bytes.")));
     }
     let filter = q.filter.as_deref().filter(|f| !f.trim().is_empty()).map(filter::parse).transpose()?;
     let sort = q.sort.as_deref().map(sort_key).transpose()?;
@@ -28,7 +28,7 @@ pub fn page(q: &ListQuery) -> Result<Page, Error> {
 fn sort_key(text: &str) -> Result<SortKey, Error> {
     let (field, descending) = text.strip_prefix('-').map_or((text, false), |f| (f, true));
     if field.is_empty() || field.len() > 64 {
-        return Err(Error::malformed("sort must be a field, with - before it for descending."));
+        return Err(Error::malformed_field("sort", "sort must be a field, with - before it for descending."));
     }
     Ok(SortKey { field: field.into(), descending })
 }
@@ -36,9 +36,9 @@ fn sort_key(text: &str) -> Result<SortKey, Error> {
 /// The answer: `items` are those of `paged` in their public shape.
 ///
 /// # Errors
-/// Internal, when the page cannot be written.
+/// None at present; handlers end with it.
 pub fn body<R, T: serde::Serialize>(q: &ListQuery, paged: Paged<R>, items: Vec<T>) -> Result<PageBody<T>, Error> {
-    PageBody::new(&Answer { items, next_page: paged.next, total: paged.total }, q.fields.as_deref())
+    Ok(PageBody::new(Answer { items, next_page: paged.next, total: paged.total }, q.fields.as_deref()))
 }
 
 /// Whether a list is filtered or sorted by `field`.

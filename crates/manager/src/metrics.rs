@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use virga_model::Error;
 use virga_model::host::HostState;
-use virga_model::role::Visible;
+use virga_model::role::{Privilege, Visible};
 use virga_model::stats::Sample;
 
 /// Counters of requests, by operation and status.
@@ -74,6 +74,22 @@ fn gauges(out: &mut String, object: &str, samples: &[(String, Sample)]) {
     }
 }
 
+/// How far the anchors of the audit records are behind.
+async fn audit_gauges(op: &Op, out: &mut String) -> Result<(), Error> {
+    let mut tx = op.read().await?;
+    let (seq, _) = virga_store::audit::head(&mut tx).await?;
+    let last = virga_store::audit_anchor::last(&mut tx).await?;
+    drop(tx);
+    head(out, "virga_audit_records", "gauge", "Number of the newest audit record.");
+    let _ = writeln!(out, "virga_audit_records {seq}");
+    head(out, "virga_audit_unanchored_records", "gauge", "Audit records after the last anchor.");
+    let _ = writeln!(out, "virga_audit_unanchored_records {}", seq - last.as_ref().map_or(0, |a| a.seq));
+    head(out, "virga_audit_anchor_age_seconds", "gauge", "Seconds since the last anchor of the audit records; -1 before the first.");
+    let age = last.map_or(-1, |a| op.now.millis_since(a.at).max(0) / 1000);
+    let _ = writeln!(out, "virga_audit_anchor_age_seconds {age}");
+    Ok(())
+}
+
 /// The whole text.
 ///
 /// # Errors
@@ -86,13 +102,17 @@ pub async fn text(op: &Op) -> Result<Response<Body>, Error> {
     let vms = virga_store::vm::placed(&mut tx).await?;
     let tasks = crate::system::count_tasks(&mut tx, &Visible::everything(), None).await?;
     drop(tx);
+    head(&mut out, "virga_panics_total", "counter", "Mistakes that ended a request or restarted a part of this manager.");
+    for (part, n) in op.m.panics.all() {
+        let _ = writeln!(out, "virga_panics_total{{part=\"{part}\"}} {n}");
+    }
     head(&mut out, "virga_tasks_active", "gauge", "Tasks that have not ended.");
     let _ = writeln!(out, "virga_tasks_active {tasks}");
     head(&mut out, "virga_host_up", "gauge", "1 when the host reports.");
     let mut samples = Vec::new();
     for h in &hosts {
         let labels = format!("host=\"{}\"", quoted(&h.name));
-        let _ = writeln!(out, "virga_host_up{{{labels}}} {}", i32::from(op.m.heard.state(h, op.now) == HostState::Up));
+        let _ = writeln!(out, "virga_host_up{{{labels}}} {}", i32::from(op.m.host_state(h) == HostState::Up));
         samples.extend(op.m.stats.host_last(h.id).map(|s| (labels, s)));
     }
     gauges(&mut out, "host", &samples);
@@ -108,6 +128,10 @@ pub async fn text(op: &Op) -> Result<Response<Body>, Error> {
     for (state, n) in states {
         let _ = writeln!(out, "virga_vms{{state=\"{state}\"}} {n}");
     }
-    gauges(&mut out, "vm", &samples);
+    // Names of VMs are for who sees VMs; how many there are in which state is for who runs the machines, too.
+    if op.visible(Privilege::VmRead).all {
+        gauges(&mut out, "vm", &samples);
+    }
+    audit_gauges(op, &mut out).await?;
     raw("text/plain; version=0.0.4; charset=utf-8", None, out)
 }

@@ -7,6 +7,7 @@ use crate::{list, task_api};
 use uuid::Uuid;
 use virga_api::v1::{Accepted, ListQuery, Network as Shape, NetworkCreate, PageBody, PlanStep, Reference};
 use virga_model::network::{Network, NetworkSpec, parse_cidr};
+use virga_model::role::Privilege;
 use virga_model::task::{ObjectRef, TaskDoc, TaskKind};
 use virga_model::{Error, NetworkId, name};
 use virga_store::Tx;
@@ -48,7 +49,7 @@ pub async fn view(op: &Op, name: &str) -> Result<Shape, Error> {
 /// Invalid, or Conflict when the name, the addresses or the bridge is taken.
 pub async fn create(op: &Op, b: &NetworkCreate) -> Result<Shape, Error> {
     name::check("name", &b.name)?;
-    b.spec.check()?;
+    b.spec.check().map_err(|e| e.within("spec"))?;
     let mut tx = op.write().await?;
     for other in virga_store::network::all_ready(&mut tx).await? {
         apart(&b.spec, &other)?;
@@ -93,11 +94,18 @@ fn overlap(a: &str, b: &str) -> bool {
 }
 
 /// The refusal to remove what VMs use.
-pub(crate) fn in_use(what: &str, vms: &[String]) -> Error {
+pub(crate) fn in_use(op: &Op, what: &str, vms: &[String]) -> Error {
+    // Who runs the machines does not see the VMs by that.
+    let all = op.visible(Privilege::VmRead).all;
+    let list = if all { some_of(vms) } else { format!("{} VMs", vms.len()) };
+    Error::conflict(format!("{what} is used by {list}.")).with_hint("Detach it from those VMs, or remove them, first.")
+}
+
+/// The first names of a list, and how many more there are.
+pub(crate) fn some_of(vms: &[String]) -> String {
     let more = vms.len().saturating_sub(NAMED_MAX);
     let list = vms.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Error::conflict(format!("{what} is used by {list}{more}.")).with_hint("Detach it from those VMs, or remove them, first.")
+    if more > 0 { format!("{list} and {more} more") } else { list }
 }
 
 /// Removes a network that no VM uses, from the hosts too.
@@ -112,7 +120,7 @@ pub async fn delete(op: &Op, name: &str) -> Result<Accepted, Error> {
     task_new::ensure_free(&mut tx, object, &format!("network {}", network.name)).await?;
     let users = virga_store::network::used_by(&mut tx, network.id).await?;
     if !users.is_empty() {
-        return Err(in_use(&format!("Network {}", network.name), &users));
+        return Err(in_use(op, &format!("Network {}", network.name), &users));
     }
     let expected = network.generation;
     (network.deleting, network.generation) = (true, expected + 1);

@@ -15,15 +15,22 @@ const PASSES: u32 = 2;
 const AT_ONCE: usize = 2;
 /// Longest wait for a turn.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Sign-ins that wait for a turn; one takes about a twentieth of a second, so this many are served in time.
+const QUEUE_MAX: usize = 64;
+/// What to tell who finds no turn.
+const RETRY_AFTER_S: u32 = 5;
 /// A hash of nobody's password with the same cost, for accounts that do not exist.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IG5vYm9keSBub2I$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Hashes and verifies passwords, a few at a time.
-pub struct Hasher(Semaphore);
+pub struct Hasher {
+    turns: Semaphore,
+    queue: Semaphore,
+}
 
 impl Default for Hasher {
     fn default() -> Hasher {
-        Hasher(Semaphore::new(AT_ONCE))
+        Hasher { turns: Semaphore::new(AT_ONCE), queue: Semaphore::new(QUEUE_MAX) }
     }
 }
 
@@ -34,9 +41,14 @@ fn argon2() -> Result<Argon2<'static>, Error> {
 
 impl Hasher {
     async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
-        match tokio::time::timeout(WAIT_MAX, self.0.acquire()).await {
+        let busy = || {
+            let e = Error::new(ErrorCode::TooMany, "Too many people sign in at the same time.");
+            e.with_hint("Try again in a few seconds.").with_retry_after(RETRY_AFTER_S)
+        };
+        let _queued = self.queue.try_acquire().map_err(|_| busy())?;
+        match tokio::time::timeout(WAIT_MAX, self.turns.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::new(ErrorCode::TooMany, "Too many people sign in at the same time.").with_hint("Try again in a few seconds.")),
+            _ => Err(busy()),
         }
     }
 

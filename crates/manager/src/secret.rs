@@ -83,6 +83,15 @@ pub fn sha256_hex(data: &[u8]) -> String {
     hex::encode(Sha256::digest(data))
 }
 
+/// Sees to it that a crash of this program leaves no core file, because its memory holds secrets, and that no other
+/// process of the same user can read that memory (`reliability.md` Y2).
+pub fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Both: a collector of core files behind a pipe asks for no limit. Where neither can be set, the program still runs.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// A password for the first sign-in: 120 random bits in characters that are hard to confuse.
 #[must_use]
 pub fn one_time_password() -> String {

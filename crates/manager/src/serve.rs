@@ -4,26 +4,22 @@
 //! what a loop or the runner had not finished is taken up by the next manager from the rows.
 
 use crate::config::{Config, database_url};
-use crate::http::{Api, Server};
+use crate::front::{self, answer::Service, lanes::Lanes, route::Router};
+use crate::http::Api;
 use crate::node::client::NodeClient;
 use crate::password::Hasher;
-use crate::state::{Heard, Manager, Stats, wall_clock};
-use crate::{ca, first, image, loops};
+use crate::state::{Clocks, Manager, Parts};
+use crate::{ca, first, image, loops, managers, supervise};
 use anyhow::Context;
-use dropshot::{ConfigDropshot, ConfigTls, HandlerTaskMode, HttpServer, ServerBuilder};
-use slog::Drain;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use virga_api::v1::virga_api_mod;
 use virga_store::Store;
 
-/// Largest body of an ordinary request.
-const BODY_BYTES_MAX: usize = 1 << 20;
 /// Longest wait for requests under way when the manager stops.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
@@ -35,7 +31,7 @@ pub struct Running {
     pub node_addr: SocketAddr,
     /// The manager.
     pub manager: Arc<Manager>,
-    server: HttpServer<Arc<Api>>,
+    server: JoinHandle<()>,
     stop: watch::Sender<bool>,
     work: Vec<JoinHandle<()>>,
 }
@@ -44,10 +40,14 @@ impl Running {
     /// Stops serving. VMs go on running.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        match tokio::time::timeout(STOP_MAX, self.server.close()).await {
+        let ended = self.server.abort_handle();
+        match tokio::time::timeout(STOP_MAX, self.server).await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => tracing::warn!(error = %e, "the API did not stop in good order"),
-            Err(_) => tracing::warn!("requests under way were cut off"),
+            Err(_) => {
+                tracing::warn!("requests under way were cut off");
+                ended.abort();
+            }
         }
         for job in self.work {
             if tokio::time::timeout(STOP_MAX, job).await.is_err() {
@@ -78,68 +78,60 @@ pub fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
 pub async fn start(config: Config, nodes: Arc<dyn NodeClient>) -> anyhow::Result<Running> {
     prepare_folder(&config.state_dir)?;
     let store = Store::open(&database_url(config.database.as_deref(), &config.state_dir)?).await.context("the database cannot be opened")?;
-    start_with(config, nodes, store, Box::new(wall_clock)).await
+    start_with(config, nodes, store, Clocks::default()).await
 }
 
-/// Starts a manager over a given database and clock.
+/// Starts a manager over a given database and given clocks.
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_with(
-    config: Config,
-    nodes: Arc<dyn NodeClient>,
-    store: Store,
-    clock: Box<dyn Fn() -> virga_model::Time + Send + Sync>,
-) -> anyhow::Result<Running> {
+pub async fn start_with(config: Config, nodes: Arc<dyn NodeClient>, store: Store, clocks: Clocks) -> anyhow::Result<Running> {
     prepare_folder(&config.state_dir)?;
     let authority = ca::Authority::open(&config.state_dir)?;
+    managers::check_authority(&store, &authority).await?;
     let tls = authority.server_config(&config.tls_name)?;
     let hasher = Hasher::default();
-    first::prepare(&store, &hasher, &config.state_dir, clock()).await?;
+    first::prepare(&store, &hasher, &config.state_dir, (clocks.wall)(), config.trust.administration).await?;
     image::sweep(&store, &config.state_dir.join("images")).await?;
     let listener = TcpListener::bind(config.node_listen).await.with_context(|| format!("{} cannot be listened on", config.node_listen))?;
     let node_addr = listener.local_addr()?;
-    let manager = Arc::new(Manager {
+    let manager = Arc::new(Manager::new(Parts {
         store,
         nodes,
         ca: authority,
         instance: uuid::Uuid::new_v4().to_string(),
         state_folder: config.state_dir.clone(),
         node_address: config.node_address.clone().unwrap_or_else(|| node_addr.to_string()),
-        runner: Notify::new(),
-        events: watch::channel(0).0,
-        stats: Stats::default(),
-        heard: Heard::default(),
-        clock,
-    });
+        clocks,
+    }));
     let (stop, stopped) = watch::channel(false);
-    let server = api(&config, &manager, hasher, tls, stopped.clone())?;
+    let (server, api_addr) = api(&config, &manager, hasher, tls, stopped.clone()).await?;
+    let (runs, beats, ends) = (manager.clone(), manager.clone(), stopped.clone());
+    let (runs_until, beats_until) = (stopped.clone(), stopped.clone());
     let mut work = vec![
-        tokio::spawn(crate::task::runner::run(manager.clone(), stopped.clone())),
-        tokio::spawn(crate::node::server::serve(manager.clone(), listener, stopped.clone())),
+        supervise::spawn(&manager, &stopped, "tasks", move || crate::task::runner::run(runs.clone(), runs_until.clone())),
+        virga_crash::spawn(crate::node::server::serve(manager.clone(), listener, ends)),
+        supervise::spawn(&manager, &stopped, "managers", move || managers::run(beats.clone(), beats_until.clone())),
     ];
     work.extend(loops::spawn(&manager, &stopped));
-    Ok(Running { api_addr: server.local_addr(), node_addr, manager, server, stop, work })
+    work.push(loops::audit::spawn(&manager, &stopped, loops::audit::Anchors::open(&manager, config.trust.sinks())?));
+    Ok(Running { api_addr, node_addr, manager, server, stop, work })
 }
 
-fn api(
+/// Serves the public API; where it listens.
+async fn api(
     config: &Config,
     manager: &Arc<Manager>,
     hasher: Hasher,
     tls: rustls::ServerConfig,
     stop: watch::Receiver<bool>,
-) -> anyhow::Result<HttpServer<Arc<Api>>> {
-    let description = virga_api_mod::api_description::<Server>().map_err(|e| anyhow::anyhow!("the API is not consistent: {e}"))?;
-    let settings = ConfigDropshot {
-        bind_address: config.listen,
-        default_request_body_max_bytes: BODY_BYTES_MAX,
-        // A caller who goes away must not cut a change in two.
-        default_handler_task_mode: HandlerTaskMode::Detached,
-        ..ConfigDropshot::default()
-    };
-    // Requests are logged by `http::run`, without what dropshot's lines hold: a console's address is its ticket.
-    let log = slog::Logger::root(slog::LevelFilter::new(tracing_slog::TracingSlogDrain, slog::Level::Error).fuse(), slog::o!());
-    let context = Arc::new(Api::new(manager.clone(), hasher, stop));
-    let server = ServerBuilder::new(description, context, log).config(settings).tls(Some(ConfigTls::Dynamic(tls))).start();
-    server.with_context(|| format!("the API cannot be served on {}", config.listen))
+) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
+    let api = Arc::new(Api::new(manager.clone(), hasher, &config.limits, stop.clone()));
+    let router = Router::new()?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("the API cannot be served on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    // Nothing is sent: the last handler at work drops the last sender.
+    let (busy, handlers) = mpsc::channel(1);
+    let service = Arc::new(Service { api, router, limits: config.limits.clone(), lanes: Lanes::new(&config.limits), busy });
+    Ok((virga_crash::spawn(front::serve(listener, Arc::new(tls), service, handlers, stop)), address))
 }

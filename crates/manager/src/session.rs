@@ -4,6 +4,7 @@
 //! disabled: nobody learns from it which accounts exist.
 
 use crate::auth::{Credential, PRIVILEGES};
+use crate::front::limits::counted;
 use crate::http::Op;
 use crate::limit::too_many;
 use crate::secret::{self, Kind};
@@ -22,7 +23,7 @@ const NAME_BYTES_MAX: usize = 128;
 /// # Errors
 /// Unauthenticated, always with the same words; TooMany when this address tries too often.
 pub async fn sign_in(op: &Op, address: IpAddr, b: SignIn) -> Result<SignedIn, Error> {
-    op.api.sign_ins.take(&address).map_err(|s| too_many("sign-ins from this address", s))?;
+    op.api.sign_ins.take(&counted(address)).map_err(|s| too_many("sign-ins from this address", s))?;
     if b.user.len() > NAME_BYTES_MAX || b.password.len() > PASSWORD_BYTES_MAX {
         return Err(refused());
     }
@@ -40,7 +41,7 @@ pub async fn sign_in(op: &Op, address: IpAddr, b: SignIn) -> Result<SignedIn, Er
         None => {
             let mut record = op.record(ObjectRef::System, "", "unauthenticated", "sign-in refused");
             record.actor = shown(&b.user);
-            op.audit_alone(record).await;
+            op.audit_alone(record).await?;
             Err(refused())
         }
     }
@@ -158,8 +159,8 @@ pub async fn change_password(op: &Op, b: PasswordChange) -> Result<(), Error> {
     virga_store::session::insert(&mut tx, &Session { used_at: op.now, ..Session::clone(session) }).await?;
     op.audit(&mut tx, ObjectRef::User(user.id), &user.name, "own password changed").await?;
     op.commit(tx, &(), None).await?;
-    if user.name == crate::first::ADMIN {
-        let _ = std::fs::remove_file(crate::first::password_file(&op.m.state_folder));
+    if crate::first::is_first(&user.name) {
+        let _ = std::fs::remove_file(crate::first::password_file(&op.m.state_folder, &user.name));
     }
     Ok(())
 }

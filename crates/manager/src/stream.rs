@@ -16,7 +16,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use virga_model::role::Privilege;
 use virga_model::{Error, ErrorCode};
 
 /// A comment at least so often, so that nobody in between takes the connection for dead.
@@ -39,7 +38,7 @@ type Part = Result<Frame<Bytes>, std::io::Error>;
 /// # Errors
 /// Malformed for a wrong position, TooMany when too many streams are open.
 pub async fn open(op: &Op, headers: HeaderMap, since: Option<i64>, last: Option<String>) -> Result<Response<Body>, Error> {
-    let wrong = |_| Error::malformed("Last-Event-ID must be the id of an event.");
+    let wrong = |_| Error::malformed_field("last-event-id", "Last-Event-ID must be the id of an event.");
     let position = match (last.as_deref().map(str::trim).filter(|l| !l.is_empty()), since) {
         // A browser that reconnects sends the header with the position it reached; the address is still the first one.
         (Some(l), _) => Some(l.parse::<i64>().map_err(wrong)?),
@@ -116,7 +115,7 @@ impl Reader {
 
     async fn still_allowed(&mut self) -> bool {
         let m = &self.api.m;
-        match auth::authenticate(&m.store, &self.headers, &Method::GET, &self.caller.source, m.now()).await {
+        match auth::authenticate(m, &self.headers, &Method::GET, &self.caller.source).await {
             Ok(caller) => {
                 self.caller = caller;
                 !self.caller.must_change
@@ -128,7 +127,7 @@ impl Reader {
 
     /// The next events as text; none: there is nothing new.
     async fn next(&mut self) -> Result<Option<String>, Error> {
-        let visible = self.caller.visible(Privilege::VmRead);
+        let visible = event::visible(&self.caller);
         if !visible.any() {
             return Ok(None);
         }

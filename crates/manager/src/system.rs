@@ -3,6 +3,7 @@
 use crate::http::Op;
 use dropshot::Body;
 use http::{Response, StatusCode, header};
+use std::collections::HashSet;
 use std::sync::OnceLock;
 use virga_api::v1::{Ping, System};
 use virga_model::filter;
@@ -31,9 +32,10 @@ pub async fn view(op: &Op) -> Result<System, Error> {
     let (vms, hosts) = (op.visible(Privilege::VmRead), op.visible(Privilege::HostRead));
     let all_hosts = virga_store::host::all(&mut tx).await?;
     let seen: Vec<_> = all_hosts.iter().filter(|h| hosts.all || hosts.hosts.contains(&h.id)).collect();
-    let up = seen.iter().filter(|h| op.m.heard.state(h, op.now) == virga_model::host::HostState::Up).count();
+    let up = seen.iter().filter(|h| op.m.host_state(h) == virga_model::host::HostState::Up).count();
     Ok(System {
         version: VERSION.into(),
+        administration: crate::first::administration(&mut tx).await?,
         capabilities: CAPABILITIES.iter().map(ToString::to_string).collect(),
         hosts: seen.len() as i64,
         hosts_up: up as i64,
@@ -66,6 +68,19 @@ pub async fn count_tasks(tx: &mut virga_store::Tx, visible: &Visible, viewer: Op
 fn document() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(virga_api::v1::openapi_json)
+}
+
+/// Whether an operation has parameters after `?`.
+#[must_use]
+pub fn takes_query(operation: &str) -> bool {
+    static TAKING: OnceLock<HashSet<String>> = OnceLock::new();
+    let taking = TAKING.get_or_init(|| {
+        let document: serde_json::Value = serde_json::from_str(document()).unwrap_or_default();
+        let paths = document["paths"].as_object().into_iter().flat_map(|p| p.values()).filter_map(|p| p.as_object()).flat_map(|p| p.values());
+        let has = |o: &&serde_json::Value| o["parameters"].as_array().is_some_and(|l| l.iter().any(|p| p["in"] == "query"));
+        paths.filter(has).filter_map(|o| o["operationId"].as_str().map(str::to_string)).collect()
+    });
+    taking.contains(operation)
 }
 
 /// An answer that is not one of the API's shapes, with the headers that keep browsers careful.

@@ -63,6 +63,15 @@ pub async fn shape(tx: &mut Tx, names: &mut Names, t: &Task) -> Result<Shape, Er
     })
 }
 
+/// The task without hosts that the caller may not see: a refusal names all that were looked at.
+fn veiled(op: &Op, mut t: Shape) -> Shape {
+    let seen = op.visible(Privilege::HostRead);
+    if let Some(e) = t.error.as_mut().filter(|_| !seen.all) {
+        e.refusals.retain(|r| seen.hosts.contains(&r.host));
+    }
+    t
+}
+
 /// A page of tasks, newest first.
 ///
 /// # Errors
@@ -72,7 +81,7 @@ pub async fn list(op: &Op, q: &ListQuery) -> Result<PageBody<Shape>, Error> {
     let paged = virga_store::task::list(&mut tx, &list::page(q)?, &op.visible(Privilege::VmRead), op.caller.id()).await?;
     let (mut items, mut names) = (Vec::with_capacity(paged.items.len()), Names::default());
     for t in &paged.items {
-        items.push(shape(&mut tx, &mut names, t).await?);
+        items.push(veiled(op, shape(&mut tx, &mut names, t).await?));
     }
     list::body(q, paged, items)
 }
@@ -92,7 +101,7 @@ async fn load(op: &Op, tx: &mut Tx, id: TaskId) -> Result<Task, Error> {
 pub async fn view(op: &Op, id: TaskId, wait: Option<u32>) -> Result<Shape, Error> {
     let wait = wait.unwrap_or(0);
     if wait > WAIT_SECONDS_MAX {
-        return Err(Error::malformed(format!("wait must be at most {WAIT_SECONDS_MAX} seconds.")));
+        return Err(Error::malformed_field("wait", format!("wait must be at most {WAIT_SECONDS_MAX} seconds.")));
     }
     let deadline = Instant::now() + Duration::from_secs(u64::from(wait));
     let (mut changed, mut stop) = (op.m.events.subscribe(), op.api.stop.clone());
@@ -101,7 +110,7 @@ pub async fn view(op: &Op, id: TaskId, wait: Option<u32>) -> Result<Shape, Error
         let mut tx = op.read().await?;
         let task = load(op, &mut tx, id).await?;
         if task.state.is_final() || Instant::now() >= deadline || *stop.borrow() {
-            return shape(&mut tx, &mut Names::default(), &task).await;
+            return Ok(veiled(op, shape(&mut tx, &mut Names::default(), &task).await?));
         }
         drop(tx);
         tokio::select! {

@@ -10,6 +10,26 @@ use virga_model::vm::Vm;
 use virga_model::{Error, ErrorCode, HostId, TaskId, Time, UserId};
 use virga_store::Tx;
 
+/// Most tasks of one account under way, besides the children of its batches.
+pub const OWNER_TASKS_MAX: u32 = 10_000;
+/// Most tasks of the whole installation under way; a little more while several ask at the same time.
+pub const ALL_TASKS_MAX: u32 = 200_000;
+/// Seconds after which a queue that was full may have room.
+const QUEUE_RETRY_S: u32 = 10;
+
+/// That the installation takes more tasks, by what the task runner last counted.
+///
+/// # Errors
+/// TooMany.
+pub fn ensure_room(full: &std::sync::atomic::AtomicBool) -> Result<(), Error> {
+    if full.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(Error::new(ErrorCode::TooMany, format!("{ALL_TASKS_MAX} tasks are under way; no more are taken."))
+            .with_hint("Try again when some have ended.")
+            .with_retry_after(QUEUE_RETRY_S));
+    }
+    Ok(())
+}
+
 /// Who wants a task.
 #[derive(Clone, Copy, Debug)]
 pub struct Who {
@@ -103,6 +123,14 @@ pub async fn insert(tx: &mut Tx, who: Who, kind: TaskKind, about: About<'_>, doc
 /// # Errors
 /// As [`insert`].
 pub async fn insert_as(tx: &mut Tx, who: Who, id: TaskId, kind: TaskKind, about: About<'_>, doc: TaskDoc, parent: Option<TaskId>) -> Result<Task, Error> {
+    if let (Cause::User, Some(requester), None) = (who.cause, who.requester, parent) {
+        let active = virga_store::task_claim::active_of_requester(tx, requester, OWNER_TASKS_MAX).await?;
+        if active >= OWNER_TASKS_MAX {
+            return Err(Error::new(ErrorCode::TooMany, format!("You have {OWNER_TASKS_MAX} tasks under way; no more are taken."))
+                .with_hint("Wait until some have ended, or cancel some (GET /v1/tasks).")
+                .with_retry_after(QUEUE_RETRY_S));
+        }
+    }
     let task = fresh(who, id, kind, about, doc, parent);
     virga_store::task::insert(tx, &task).await?;
     let message = format!("{kind} {}", about.name);

@@ -1,13 +1,14 @@
 //! Accounts, roles and who has them.
 //!
 //! The last account that can manage accounts can be neither removed, disabled nor stripped of its role; nobody grants
-//! or touches what is above themselves.
+//! or touches what is above themselves. With three separated administrators (`reliability.md` 4.2) one makes accounts
+//! without rights, another decides what they may do, nobody decides over themselves, and each of the three must remain.
 
 use crate::http::Op;
-use crate::{auth, list};
+use crate::{auth, first, list};
 use uuid::Uuid;
 use virga_api::v1::{Grant, ListQuery, PageBody, Reference, RoleBinding as ApiBinding, RoleBindingCreate, RoleInfo, User as ApiUser, UserCreate, UserUpdate};
-use virga_model::role::{Role, RoleBinding, Scope, Target};
+use virga_model::role::{Administration, Role, RoleBinding, Scope, Target};
 use virga_model::task::ObjectRef;
 use virga_model::user::{User, check_password};
 use virga_model::{Error, ErrorCode, RoleBindingId, UserId, name};
@@ -69,18 +70,19 @@ pub async fn view(op: &Op, name: &str) -> Result<ApiUser, Error> {
 /// Invalid for name or password, Conflict when the name is taken, Forbidden for a role above the caller's.
 pub async fn create(op: &Op, b: &UserCreate) -> Result<ApiUser, Error> {
     name::check("name", &b.name)?;
-    check_password("password", &b.name, &b.password)?;
+    let mode = first::administration(&mut op.read().await?).await?;
+    let password = first_password(mode, b)?;
     if let Some(role) = b.role {
-        may_grant(op, role)?;
+        may_grant(op, mode, role)?;
     }
-    let password_hash = op.api.hasher.hash(&b.password).await?;
+    let password_hash = op.api.hasher.hash(&password).await?;
     let id = UserId(Uuid::now_v7());
     let user = User {
         id,
         name: b.name.clone(),
         password_hash,
         must_change: true,
-        disabled: false,
+        disabled: mode == Administration::ThreeRoles,
         failures: 0,
         locked_until: None,
         generation: 1,
@@ -92,21 +94,47 @@ pub async fn create(op: &Op, b: &UserCreate) -> Result<ApiUser, Error> {
         let binding = RoleBinding { id: RoleBindingId(Uuid::now_v7()), user: id, role, scope: Scope::All };
         virga_store::role_binding::insert(&mut tx, &binding).await?;
     }
-    let detail = b.role.map_or_else(|| "account made".to_string(), |r| format!("account made with role {r} over everything"));
+    let without = if user.disabled { "account made, disabled and without roles" } else { "account made" };
+    let detail = b.role.map_or_else(|| without.to_string(), |r| format!("account made with role {r} over everything"));
     op.audit(&mut tx, ObjectRef::User(id), &b.name, &detail).await?;
     let answer = shape(&mut tx, user).await?;
     op.commit(tx, &answer, None).await?;
     Ok(answer)
 }
 
-fn may_grant(op: &Op, role: Role) -> Result<(), Error> {
-    if op.caller.outranks(&[(role, Scope::All)]) {
+/// The password that a new account begins with. With three administrators it is one that nobody knows: who makes an
+/// account must not be able to use it.
+fn first_password(mode: Administration, b: &UserCreate) -> Result<String, Error> {
+    match (mode, &b.password) {
+        (Administration::OneAdmin, None) => Err(Error::invalid("password", "must be given")),
+        (Administration::OneAdmin, Some(p)) => check_password("password", &b.name, p).map(|()| p.clone()),
+        (Administration::ThreeRoles, Some(_)) => Err(Error::invalid("password", "is set by the security administrator, after the account was made")),
+        (Administration::ThreeRoles, None) if b.role.is_some() => {
+            Err(Error::invalid("role", "is granted by the security administrator, after the account was made"))
+        }
+        (Administration::ThreeRoles, None) => Ok(crate::secret::one_time_password()),
+    }
+}
+
+fn may_grant(op: &Op, mode: Administration, role: Role) -> Result<(), Error> {
+    if !mode.knows(role) {
+        return Err(Error::invalid("role", format!("{role} cannot be granted here, because the installation is administered as {mode}")));
+    }
+    // Of three administrators the one over rights grants what they do not have themselves; that is the point.
+    if mode == Administration::ThreeRoles || op.caller.outranks(&[(role, Scope::All)]) {
         return Ok(());
     }
     Err(Error::new(ErrorCode::Forbidden, format!("You cannot grant the role {role}, because it allows more than you may.")))
 }
 
 async fn may_manage(op: &Op, tx: &mut Tx, user: &User) -> Result<(), Error> {
+    if first::administration(tx).await? == Administration::ThreeRoles {
+        return match op.caller.user == user.id {
+            true => Err(Error::new(ErrorCode::Forbidden, "With three administrators nobody decides over their own account.")
+                .with_hint("Ask another security administrator; change your own password with PUT /v1/session/password (virga passwd).")),
+            false => Ok(()),
+        };
+    }
     let theirs = auth::bindings(tx, user.id, None).await?;
     if op.caller.outranks(&theirs) {
         return Ok(());
@@ -114,23 +142,34 @@ async fn may_manage(op: &Op, tx: &mut Tx, user: &User) -> Result<(), Error> {
     Err(Error::new(ErrorCode::Forbidden, format!("You cannot manage {}, who may do more than you.", user.name)))
 }
 
-/// That an account remains that can manage accounts, other than `without` or (with `binding`) without that binding.
-async fn admin_remains(tx: &mut Tx, without: Option<UserId>, binding: Option<RoleBindingId>) -> Result<(), Error> {
-    let filter = virga_model::filter::parse("role = admin and scope = all")?;
+/// That for each vital role of this user (or of this binding only) another account remains that has it and can sign in.
+async fn others_remain(tx: &mut Tx, user: UserId, binding: Option<RoleBindingId>) -> Result<(), Error> {
+    let mode = first::administration(tx).await?;
+    let theirs = virga_store::role_binding::of_user(tx, user).await?;
+    for role in mode.vital() {
+        let touched = theirs.iter().any(|b| b.role == *role && b.scope == Scope::All && binding.is_none_or(|id| id == b.id));
+        if touched && !another_has(tx, *role, user).await? {
+            return Err(Error::conflict(format!("This is the last account with the role {role}."))
+                .with_hint(format!("Give another account the role {role} over everything first.")));
+        }
+    }
+    Ok(())
+}
+
+async fn another_has(tx: &mut Tx, role: Role, user: UserId) -> Result<bool, Error> {
+    let filter = virga_model::filter::parse(&format!("role = {role} and scope = all"))?;
     let mut after = None;
     loop {
         let page = Page { limit: virga_store::PAGE_MAX, after, filter: Some(filter.clone()), ..Page::default() };
         let paged = virga_store::role_binding::list(tx, &page).await?;
-        for b in paged.items.iter().filter(|b| Some(b.user) != without && Some(b.id) != binding) {
+        for b in paged.items.iter().filter(|b| b.user != user) {
             if virga_store::user::get(tx, b.user).await?.is_some_and(|u| !u.disabled) {
-                return Ok(());
+                return Ok(true);
             }
         }
         after = paged.next;
         if after.is_none() {
-            return Err(
-                Error::conflict("This is the last account that can manage accounts.").with_hint("Give another account the role admin over everything first.")
-            );
+            return Ok(false);
         }
     }
 }
@@ -157,7 +196,7 @@ pub async fn update(op: &Op, name: &str, b: &UserUpdate) -> Result<ApiUser, Erro
     let mut done = Vec::new();
     if let Some(disabled) = b.disabled.filter(|d| *d != user.disabled) {
         if disabled {
-            admin_remains(&mut tx, Some(user.id), None).await?;
+            others_remain(&mut tx, user.id, None).await?;
         }
         user.disabled = disabled;
         done.push(if disabled { "sign-in forbidden" } else { "sign-in allowed" });
@@ -191,7 +230,7 @@ pub async fn delete(op: &Op, name: &str) -> Result<(), Error> {
     let user = load(&mut tx, name).await?;
     op.check_match(user.generation)?;
     may_manage(op, &mut tx, &user).await?;
-    admin_remains(&mut tx, Some(user.id), None).await?;
+    others_remain(&mut tx, user.id, None).await?;
     if owns_vms(&mut tx, user.id).await? {
         return Err(Error::conflict(format!("{} owns VMs.", user.name)).with_hint("Remove those VMs first, or only forbid the sign-in (disabled)."));
     }
@@ -201,17 +240,28 @@ pub async fn delete(op: &Op, name: &str) -> Result<(), Error> {
 }
 
 async fn owns_vms(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
-    let mine = virga_model::role::Visible { all: false, owner: Some(user), hosts: Vec::new(), vms: Vec::new() };
+    let mine = virga_model::role::Visible {
+        all: false,
+        owner: Some(user),
+        owner_on: None,
+        hosts: Vec::new(),
+        vms: Vec::new(),
+        kinds: Vec::new(),
+        vm_hosts: Vec::new(),
+    };
     let page = Page { limit: 1, ..Page::default() };
     Ok(!virga_store::vm::list(tx, &page, &mine).await?.items.is_empty())
 }
 
-/// The roles and what they allow.
-#[must_use]
-pub fn roles() -> Vec<RoleInfo> {
+/// The roles that can be granted here, and what they allow.
+///
+/// # Errors
+/// What the database says.
+pub async fn roles(op: &Op) -> Result<Vec<RoleInfo>, Error> {
+    let mode = first::administration(&mut op.read().await?).await?;
     let info =
         |role: Role| RoleInfo { role, description: role.description().into(), privileges: auth::PRIVILEGES.into_iter().filter(|p| role.has(*p)).collect() };
-    Role::ALL.into_iter().map(info).collect()
+    Ok(Role::ALL.into_iter().filter(|r| mode.knows(*r)).map(info).collect())
 }
 
 async fn binding_shape(tx: &mut Tx, b: &RoleBinding) -> Result<ApiBinding, Error> {
@@ -238,12 +288,16 @@ pub async fn binding_list(op: &Op, q: &ListQuery) -> Result<PageBody<ApiBinding>
 /// # Errors
 /// NotFound for the user or the scope's object, Forbidden for a role above the caller's, Conflict when they have it.
 pub async fn grant(op: &Op, b: &RoleBindingCreate) -> Result<ApiBinding, Error> {
-    may_grant(op, b.role)?;
     let mut tx = op.write().await?;
+    may_grant(op, first::administration(&mut tx).await?, b.role)?;
     let user = load(&mut tx, &b.user).await?;
+    may_manage(op, &mut tx, &user).await?;
+    if b.role.is_separated() && b.scope != Scope::All {
+        return Err(Error::invalid("scope", format!("must be all for {}", b.role)));
+    }
     match b.scope {
         Scope::All | Scope::Own => {}
-        Scope::Host(id) => drop(virga_store::host::get(&mut tx, id).await?.ok_or_else(|| Error::not_found("host", id))?),
+        Scope::Host(id) | Scope::OwnOnHost(id) => drop(virga_store::host::get(&mut tx, id).await?.ok_or_else(|| Error::not_found("host", id))?),
         Scope::Vm(id) => drop(virga_store::vm::get(&mut tx, id).await?.ok_or_else(|| Error::not_found("VM", id))?),
     }
     let binding = RoleBinding { id: RoleBindingId(Uuid::now_v7()), user: user.id, role: b.role, scope: b.scope };
@@ -265,9 +319,7 @@ pub async fn take_back(op: &Op, id: RoleBindingId) -> Result<(), Error> {
     let user = virga_store::user::get(&mut tx, binding.user).await?.ok_or_else(|| Error::not_found("user", binding.user))?;
     op.caller.require(virga_model::role::Privilege::UserManage, &Target::Installation, "")?;
     may_manage(op, &mut tx, &user).await?;
-    if binding.role == Role::Admin && binding.scope == Scope::All {
-        admin_remains(&mut tx, None, Some(id)).await?;
-    }
+    others_remain(&mut tx, user.id, Some(id)).await?;
     virga_store::role_binding::delete(&mut tx, id).await?;
     let detail = format!("role {} over {:?} taken back", binding.role, binding.scope);
     op.audit(&mut tx, ObjectRef::RoleBinding(id), &user.name, &detail).await?;

@@ -1,45 +1,33 @@
 //! The view of hosts that placement decides from: rows, what hosts told, and their newest rates.
 
+use crate::copies;
 use crate::state::Manager;
-use std::collections::HashMap;
 use virga_decide::place::{HostView, View};
 use virga_model::host::Host;
 use virga_model::order::NetworkRef;
-use virga_model::vm::{Vm, VmSpec, VmState};
+use virga_model::vm::VmSpec;
 use virga_model::{Error, HostId};
 use virga_store::Tx;
-use virga_store::vm::PlacedVm;
 
-/// Whether a VM takes memory of its host: it should run, or it does. What nobody can tell at the moment counts as
-/// running, because silence is no proof of the contrary.
-#[must_use]
-pub fn counts(vm: &PlacedVm) -> bool {
-    vm.desired.is_active() || takes_memory(vm.observed_state)
-}
-
-/// Memory that a VM takes of its host as its row stands: while an edit is under way the larger amount.
-#[must_use]
-pub fn share(vm: &Vm) -> u64 {
-    let active = vm.desired.is_active() || takes_memory(vm.observed.state);
-    let former = vm.former_spec.as_ref().map_or(0, VmSpec::host_memory_bytes);
-    if active { vm.spec.host_memory_bytes().max(former) } else { 0 }
-}
-
-fn takes_memory(state: VmState) -> bool {
-    !matches!(state, VmState::Absent | VmState::Stopped | VmState::Hibernated)
-}
-
-/// All hosts as placement sees them.
+/// All hosts as placement sees them. What they have promised is read in this transaction, so that two requests never
+/// take the last room on a host both.
 ///
 /// # Errors
 /// What the database says.
 pub async fn build(m: &Manager, tx: &mut Tx) -> Result<View, Error> {
-    let mut allocated: HashMap<HostId, u64> = HashMap::new();
-    for vm in virga_store::vm::placed(tx).await?.iter().filter(|v| counts(v)) {
-        *allocated.entry(vm.host).or_default() += vm.host_memory_bytes;
-    }
-    let hosts = virga_store::host::all(tx).await?;
-    Ok(View { hosts: hosts.iter().map(|h| host_view(m, h, allocated.get(&h.id).copied().unwrap_or(0))).collect() })
+    let hosts = copies::hosts(m, tx).await?;
+    let loads = virga_store::host::loads(tx).await?;
+    Ok(View { hosts: hosts.list.iter().map(|h| host_view(m, h, loads.get(&h.id).map_or(0, |l| l.memory_bytes))).collect() })
+}
+
+/// One host as placement sees it; none when there is no such host.
+///
+/// # Errors
+/// What the database says.
+pub async fn one(m: &Manager, tx: &mut Tx, id: HostId) -> Result<Option<HostView>, Error> {
+    let hosts = copies::hosts(m, tx).await?;
+    let load = virga_store::host::load(tx, id).await?;
+    Ok(hosts.get(id).map(|h| host_view(m, h, load.memory_bytes)))
 }
 
 fn host_view(m: &Manager, h: &Host, allocated_memory_bytes: u64) -> HostView {
@@ -48,7 +36,7 @@ fn host_view(m: &Manager, h: &Host, allocated_memory_bytes: u64) -> HostView {
     HostView {
         id: h.id,
         name: h.name.clone(),
-        state: m.heard.state(h, m.now()),
+        state: m.host_state(h),
         maintenance: h.maintenance,
         vcpus: h.facts.cpu.logical,
         memory_bytes: memory,

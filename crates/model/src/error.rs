@@ -33,6 +33,8 @@ pub enum ErrorCode {
     TooMany,
     /// No host can take the VM; `refusals` list the reason for each host (507).
     NoCapacity,
+    /// The disk of the manager's database or files is full: what changes something is refused, reading goes on (507).
+    StorageFull,
     /// Something this needs is not there right now: a host, the database (503). A retry may help.
     Unavailable,
     /// The host's engine (libvirt, QEMU, qemu-img, OVS) refused or failed (500 on the API; ends a task).
@@ -57,7 +59,7 @@ impl ErrorCode {
             ErrorCode::TooMany => 429,
             ErrorCode::HostFailed | ErrorCode::Internal => 500,
             ErrorCode::Unavailable => 503,
-            ErrorCode::NoCapacity => 507,
+            ErrorCode::NoCapacity | ErrorCode::StorageFull => 507,
         }
     }
 
@@ -76,6 +78,7 @@ impl ErrorCode {
             ErrorCode::Locked => "A task is working on the object",
             ErrorCode::TooMany => "Too many requests",
             ErrorCode::NoCapacity => "No host can take the VM",
+            ErrorCode::StorageFull => "The manager's disk is full",
             ErrorCode::Unavailable => "Not available right now",
             ErrorCode::HostFailed => "The host could not do it",
             ErrorCode::Internal => "Internal error",
@@ -85,9 +88,12 @@ impl ErrorCode {
     /// Whether the same request may succeed later without any change.
     #[must_use]
     pub fn retryable(self) -> bool {
-        matches!(self, ErrorCode::Unavailable | ErrorCode::TooMany | ErrorCode::Locked)
+        matches!(self, ErrorCode::Unavailable | ErrorCode::TooMany | ErrorCode::Locked | ErrorCode::StorageFull)
     }
 }
+
+/// Most violations that are told at once: enough to mend a request, too few to make a small request's answer large.
+pub const VIOLATIONS_MAX: usize = 20;
 
 /// One field that is not acceptable, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -114,13 +120,16 @@ pub struct Error {
     /// Per host, why it cannot take the VM, for [`ErrorCode::NoCapacity`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<crate::refusal::HostRefusal>,
+    /// Seconds after which the same request may succeed, where that is known; never written down.
+    #[serde(skip)]
+    pub retry_after_s: Option<u32>,
 }
 
 impl Error {
     /// A failure of kind `code`.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), hint: None, violations: Vec::new(), refusals: Vec::new() }
+        Error { code, message: message.into(), hint: None, violations: Vec::new(), refusals: Vec::new(), retry_after_s: None }
     }
 
     /// Adds what to do about it.
@@ -130,15 +139,30 @@ impl Error {
         self
     }
 
+    /// Says after how many seconds the same request may succeed.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Error {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
     /// [`ErrorCode::Malformed`].
     #[must_use]
     pub fn malformed(message: impl Into<String>) -> Error {
         Error::new(ErrorCode::Malformed, message)
     }
 
+    /// [`ErrorCode::Malformed`] for one field or parameter.
+    #[must_use]
+    pub fn malformed_field(field: impl Into<String>, message: impl Into<String>) -> Error {
+        let v = Violation { field: field.into(), message: message.into() };
+        Error { violations: vec![v.clone()], ..Error::new(ErrorCode::Malformed, v.message) }
+    }
+
     /// [`ErrorCode::NotFound`] for `what` called `name`.
     #[must_use]
     pub fn not_found(what: &str, name: impl fmt::Display) -> Error {
+        let name = crate::name::shown(&name.to_string());
         Error::new(ErrorCode::NotFound, format!("There is no {what} \"{name}\", or you may not see it."))
     }
 
@@ -160,6 +184,21 @@ impl Error {
     pub fn invalid_all(violations: Vec<Violation>) -> Error {
         let list: Vec<String> = violations.iter().map(|v| format!("{}: {}", v.field, v.message)).collect();
         Error { violations, ..Error::new(ErrorCode::Invalid, list.join("; ")) }
+    }
+
+    /// The same violations, of fields that lie in `field` of the request.
+    #[must_use]
+    pub fn within(self, field: &str) -> Error {
+        self.rename(|name| if name.is_empty() { field.to_string() } else { format!("{field}.{name}") })
+    }
+
+    /// The same violations under the names that the fields have in the request.
+    #[must_use]
+    pub fn rename(self, name: impl Fn(&str) -> String) -> Error {
+        if self.code != ErrorCode::Invalid || self.violations.is_empty() {
+            return self;
+        }
+        Error::invalid_all(self.violations.into_iter().map(|v| Violation { field: name(&v.field), ..v }).collect())
     }
 
     /// [`ErrorCode::HostFailed`].
@@ -206,7 +245,7 @@ impl Check {
 
     /// Notes a violation of `field` unless `ok`.
     pub fn that(&mut self, ok: bool, field: impl Into<String>, message: impl Into<String>) {
-        if !ok {
+        if !ok && self.0.len() < VIOLATIONS_MAX {
             self.0.push(Violation { field: field.into(), message: message.into() });
         }
     }
@@ -214,7 +253,7 @@ impl Check {
     /// Adds the violations of `r`, each field prefixed by `prefix`.
     pub fn nested(&mut self, prefix: &str, r: Result<(), Error>) {
         if let Err(e) = r {
-            for v in e.violations {
+            for v in e.violations.into_iter().take(VIOLATIONS_MAX.saturating_sub(self.0.len())) {
                 let field = if v.field.is_empty() { prefix.to_string() } else { format!("{prefix}.{}", v.field) };
                 self.0.push(Violation { field, message: v.message });
             }

@@ -68,3 +68,35 @@ pub struct AuditRecord {
     /// More, in words; never a secret.
     pub detail: String,
 }
+
+/// Fewest days for which audit records are kept: the law of some countries asks for six months of logs.
+pub const AUDIT_DAYS_MIN: u32 = 180;
+/// Most days: a hundred years.
+pub const AUDIT_DAYS_MAX: u32 = 36_500;
+
+/// A signed statement about the chain of audit records: the record of this number has this chain value. Kept outside, it
+/// shows what a chain alone does not: that records were cut off at the end, or that the whole chain was written anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditAnchor {
+    /// Number of the newest record that it covers.
+    pub seq: i64,
+    /// Chain value of that record.
+    pub chain: String,
+    /// When it was made.
+    pub at: Time,
+    /// Name of the key: the first 16 hex digits of the SHA-256 of the public key.
+    pub key: String,
+    /// Ed25519 signature over [`AuditAnchor::signed_text`], hex.
+    pub signature: String,
+    /// The records up to `seq` were removed, because they were older than the retention.
+    pub pruned: bool,
+}
+
+impl AuditAnchor {
+    /// What is signed. The first line keeps a signature from being good for anything else.
+    #[must_use]
+    pub fn signed_text(&self) -> String {
+        let kind = if self.pruned { "begin" } else { "head" };
+        format!("virga audit anchor 1\n{kind}\n{}\n{}\n{}\n{}\n", self.seq, self.chain, self.at.0, self.key)
+    }
+}

@@ -71,14 +71,14 @@ enum Token {
 /// [`crate::ErrorCode::Malformed`] that says where and what was expected.
 pub fn parse(text: &str) -> Result<Filter, Error> {
     if text.len() > FILTER_BYTES_MAX {
-        return Err(Error::malformed(format!("filter: longer than {FILTER_BYTES_MAX} bytes")));
+        return Err(Error::malformed_field("filter", format!("filter: longer than {FILTER_BYTES_MAX} bytes")));
     }
     let tokens = tokenize(text)?;
     let mut p = Parser { tokens: &tokens, at: 0, terms: 0 };
     let f = p.or(0)?;
     match p.peek() {
         None => Ok(f),
-        Some(t) => Err(Error::malformed(format!("filter: {} is not expected here; join comparisons by and, or", show(t)))),
+        Some(t) => Err(Error::malformed_field("filter", format!("filter: {} is not expected here; join comparisons by and, or", show(t)))),
     }
 }
 
@@ -110,7 +110,12 @@ fn tokenize(text: &str) -> Result<Vec<Token>, Error> {
                 let end = (i..chars.len()).find(|&j| !word_char(chars[j])).unwrap_or(chars.len());
                 (Token::Word(chars[i..end].iter().collect()), end - i)
             }
-            _ => return Err(Error::malformed(format!("filter: character {:?} at position {} is not expected; quote texts with \"\"", c, i + 1))),
+            _ => {
+                return Err(Error::malformed_field(
+                    "filter",
+                    format!("filter: character {:?} at position {} is not expected; quote texts with \"\"", c, i + 1),
+                ));
+            }
         };
         out.push(token);
         i += len;
@@ -138,7 +143,7 @@ fn quoted(chars: &[char], start: usize) -> Result<(Token, usize), Error> {
             }
         }
     }
-    Err(Error::malformed(format!("filter: the text that begins at position {} has no closing \"", start + 1)))
+    Err(Error::malformed_field("filter", format!("filter: the text that begins at position {} has no closing \"", start + 1)))
 }
 
 struct Parser<'a> {
@@ -176,7 +181,7 @@ impl Parser<'_> {
 
     fn unary(&mut self, depth: usize) -> Result<Filter, Error> {
         if depth > DEPTH_MAX {
-            return Err(Error::malformed(format!("filter: nested deeper than {DEPTH_MAX}")));
+            return Err(Error::malformed_field("filter", format!("filter: nested deeper than {DEPTH_MAX}")));
         }
         if self.keyword("not") {
             return Ok(Filter::Not(Box::new(self.unary(depth + 1)?)));
@@ -188,7 +193,7 @@ impl Parser<'_> {
                 self.at += 1;
                 Ok(f)
             } else {
-                Err(Error::malformed("filter: a closing parenthesis is missing"))
+                Err(Error::malformed_field("filter", "filter: a closing parenthesis is missing"))
             };
         }
         self.term()
@@ -197,18 +202,18 @@ impl Parser<'_> {
     fn term(&mut self) -> Result<Filter, Error> {
         self.terms += 1;
         if self.terms > TERMS_MAX {
-            return Err(Error::malformed(format!("filter: more than {TERMS_MAX} comparisons")));
+            return Err(Error::malformed_field("filter", format!("filter: more than {TERMS_MAX} comparisons")));
         }
         let field = match self.peek() {
             Some(Token::Word(w)) => w.clone(),
-            other => return Err(Error::malformed(format!("filter: a field name is expected, not {}", other.map_or("the end".into(), show)))),
+            other => return Err(Error::malformed_field("filter", format!("filter: a field name is expected, not {}", other.map_or("the end".into(), show)))),
         };
         self.at += 1;
         if self.keyword("in") {
             return Ok(Filter::Term { field, op: Op::In, values: self.list()? });
         }
         let Some(Token::Op(op)) = self.peek().cloned() else {
-            return Err(Error::malformed(format!("filter: after \"{field}\" one of = != < <= > >= ~ in is expected")));
+            return Err(Error::malformed_field("filter", format!("filter: after \"{}\" one of = != < <= > >= ~ in is expected", crate::name::shown(&field))));
         };
         self.at += 1;
         Ok(Filter::Term { field, op, values: vec![self.value()?] })
@@ -217,7 +222,7 @@ impl Parser<'_> {
     fn value(&mut self) -> Result<String, Error> {
         let v = match self.peek() {
             Some(Token::Word(w) | Token::Text(w)) => w.clone(),
-            other => return Err(Error::malformed(format!("filter: a value is expected, not {}", other.map_or("the end".into(), show)))),
+            other => return Err(Error::malformed_field("filter", format!("filter: a value is expected, not {}", other.map_or("the end".into(), show)))),
         };
         self.at += 1;
         Ok(v)
@@ -225,7 +230,7 @@ impl Parser<'_> {
 
     fn list(&mut self) -> Result<Vec<String>, Error> {
         if self.peek() != Some(&Token::Open) {
-            return Err(Error::malformed("filter: after in a list such as (a, b) is expected"));
+            return Err(Error::malformed_field("filter", "filter: after in a list such as (a, b) is expected"));
         }
         self.at += 1;
         let mut values = vec![self.value()?];
@@ -239,11 +244,11 @@ impl Parser<'_> {
                     self.at += 1;
                     break;
                 }
-                _ => return Err(Error::malformed("filter: the list after in has no end")),
+                _ => return Err(Error::malformed_field("filter", "filter: the list after in has no end")),
             }
         }
         if values.len() > TERMS_MAX * 4 {
-            return Err(Error::malformed("filter: the list after in is too long"));
+            return Err(Error::malformed_field("filter", "filter: the list after in is too long"));
         }
         Ok(values)
     }
@@ -251,7 +256,7 @@ impl Parser<'_> {
 
 fn show(t: &Token) -> String {
     match t {
-        Token::Word(w) | Token::Text(w) => format!("\"{w}\""),
+        Token::Word(w) | Token::Text(w) => format!("\"{}\"", crate::name::shown(w)),
         Token::Op(_) => "a comparison".into(),
         Token::Open => "(".into(),
         Token::Close => ")".into(),

@@ -22,6 +22,30 @@ pub fn check(field: &str, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a character can be shown and logged as it is: no control character, and none that reorders, joins or hides
+/// what stands beside it (Unicode's bidirectional and zero-width format characters).
+#[must_use]
+pub fn printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// A text for people, at most `chars_max` characters of it; line ends stay, what cannot be shown is replaced.
+#[must_use]
+pub fn clean(text: &str, chars_max: usize) -> String {
+    let mut out: String = text.chars().take(chars_max).map(|c| if c == '\n' || printable(c) { c } else { '\u{fffd}' }).collect();
+    if text.chars().nth(chars_max).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// What somebody typed, short enough and safe to be shown in an answer, an event or a log.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    clean(text, NAME_CHARS_MAX + 1).replace('\n', "\u{fffd}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -180,6 +180,10 @@ pub struct Report {
     pub sequence: u64,
     /// When the agent started, its identity for `sequence`.
     pub agent_started_at: Time,
+    /// Above the revisions of all that was said before, so that a full report that was long under way is told from a newer
+    /// one; 0: an agent that does not count its reports.
+    #[serde(default)]
+    pub revision: u64,
     /// The agent's clock, for display of the difference.
     pub now: Time,
     /// Whether `vms` holds every VM the agent knows; then a VM that is not in it is not on this host.
@@ -207,6 +211,18 @@ pub struct Report {
 pub struct ReportAck {
     /// The manager lost track: send a full report next.
     pub resync: bool,
+    /// A revision that the rows hold and that the report was behind, so that part of it was not heard. The agent has lost
+    /// its count (its journal is gone): it goes on above this, and tells everything again. 0: it was not behind.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub behind: u64,
+    /// `host:port` of the node listeners of all managers, those to be tried first before the others. Empty: not told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub managers: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it so
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What a manager and a host exchange when the host joins.
@@ -231,6 +247,9 @@ pub struct JoinAnswer {
     pub certificate_pem: String,
     /// The certificate authority, PEM.
     pub ca_pem: String,
+    /// As [`ReportAck::managers`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub managers: Vec<String>,
 }
 
 /// The content of the file that an administrator carries to a new host (`virga host join-token`).

@@ -65,6 +65,49 @@ impl Sample {
     }
 }
 
+/// A sample as it is kept in memory for 80,000 VMs: half the size, and exact enough for a chart (rates to seven digits,
+/// memory to a KiB).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Packed {
+    at: Time,
+    memory_kib: u32,
+    cpu: f32,
+    disk_read_bytes: f32,
+    disk_write_bytes: f32,
+    net_in_bytes: f32,
+    net_out_bytes: f32,
+}
+
+impl From<Sample> for Packed {
+    fn from(s: Sample) -> Packed {
+        Packed {
+            at: s.at,
+            memory_kib: u32::try_from(s.memory_bytes >> 10).unwrap_or(u32::MAX),
+            cpu: s.cpu as f32,
+            disk_read_bytes: s.disk_read_bytes as f32,
+            disk_write_bytes: s.disk_write_bytes as f32,
+            net_in_bytes: s.net_in_bytes as f32,
+            net_out_bytes: s.net_out_bytes as f32,
+        }
+    }
+}
+
+impl From<Packed> for Sample {
+    fn from(p: Packed) -> Sample {
+        // Without the digits that only the conversion made.
+        let round = |v: f32, digits: f64| (f64::from(v) * digits).round() / digits;
+        Sample {
+            at: p.at,
+            cpu: round(p.cpu, 1e5),
+            memory_bytes: u64::from(p.memory_kib) << 10,
+            disk_read_bytes: round(p.disk_read_bytes, 10.0),
+            disk_write_bytes: round(p.disk_write_bytes, 10.0),
+            net_in_bytes: round(p.net_in_bytes, 10.0),
+            net_out_bytes: round(p.net_out_bytes, 10.0),
+        }
+    }
+}
+
 /// The sample of one VM in a report.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VmSample {
@@ -77,6 +120,15 @@ pub struct VmSample {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packing_keeps_what_a_chart_shows() {
+        let s = Sample { at: Time(1_700_000_000_000_000), cpu: 0.1234, memory_bytes: 3 << 30, disk_read_bytes: 1_234_567.0, ..Sample::default() };
+        assert_eq!(Sample::from(Packed::from(s)), s);
+        assert!(std::mem::size_of::<Packed>() <= 32);
+        let huge = Sample { memory_bytes: u64::MAX, ..s };
+        assert_eq!(Sample::from(Packed::from(huge)).memory_bytes, u64::from(u32::MAX) << 10);
+    }
 
     #[test]
     fn rates_are_per_second_and_survive_a_restart() {

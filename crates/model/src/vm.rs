@@ -388,6 +388,15 @@ pub enum VmState {
     Crashed,
 }
 
+impl VmState {
+    /// Whether a VM in this state takes memory of its host. What nobody can tell at the moment counts, because silence is
+    /// no proof of the contrary.
+    #[must_use]
+    pub fn takes_memory(self) -> bool {
+        !matches!(self, VmState::Absent | VmState::Stopped | VmState::Hibernated)
+    }
+}
+
 impl Desired {
     /// Whether `state` is what was asked for.
     #[must_use]
@@ -475,6 +484,17 @@ pub struct Vm {
     pub updated_at: Time,
 }
 
+impl Vm {
+    /// Bytes of memory that it takes of its host at present: it should run, or it does. While an edit is under way the
+    /// larger amount.
+    #[must_use]
+    pub fn host_memory_share(&self) -> u64 {
+        let former = self.former_spec.as_ref().map_or(0, VmSpec::host_memory_bytes);
+        let active = self.desired.is_active() || self.observed.state.takes_memory();
+        if active { self.spec.host_memory_bytes().max(former) } else { 0 }
+    }
+}
+
 /// What a host found about a VM. Older generations never overwrite newer ones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Observed {
@@ -491,6 +511,10 @@ pub struct Observed {
     /// Whether the host has finished with `generation`.
     #[serde(default)]
     pub settled: bool,
+    /// The host has lost the order for this VM (its journal is gone): what is to be done must be told again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(skip)]
+    pub order_lost: bool,
     /// Why the host could not do what `generation` asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,

@@ -25,6 +25,14 @@ impl SimClock {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A clock that shows this wall time; before 2026 it shows the beginning of 2026.
+    #[must_use]
+    pub fn at(wall: Time) -> SimClock {
+        let clock = SimClock::default();
+        clock.inner().now_ms = u64::try_from(wall.0.saturating_sub(EPOCH_MICROS) / 1000).unwrap_or(0);
+        clock
+    }
+
     /// Milliseconds since the beginning.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
@@ -95,7 +103,23 @@ impl SimClock {
             }
         }
     }
+
+    /// Moves the clock with the machine's own, `speed` times as fast and without falling behind, until the task is dropped.
+    pub async fn keep_pace(&self, speed: u32) {
+        let (begun, origin) = (std::time::Instant::now(), self.now_ms());
+        loop {
+            tokio::time::sleep(PACE).await;
+            let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let target = origin.saturating_add(elapsed.saturating_mul(u64::from(speed)));
+            while self.now_ms() < target {
+                self.advance(target - self.now_ms());
+            }
+        }
+    }
 }
+
+/// How often a clock that keeps pace is moved.
+const PACE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Yields after which every task that can run has run, in tests of a few machines.
 const SETTLE_YIELDS: usize = 200;

@@ -1,6 +1,7 @@
 //! A machine in memory: domains, disks, images and networks in maps, simulated seconds for what takes time, and faults.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +12,10 @@ use virga_model::host::{HostCpu, HostFacts};
 use virga_model::order::{ImageRef, NetworkRef, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
-use virga_model::vm::{AgentState, DiskSpec, GuestInfo, VmState};
+use virga_model::vm::{DiskSpec, GuestInfo, VmState};
 use virga_model::{DiskId, Error, ImageId, NetworkId, Time, VmId};
 
-use crate::SimClock;
+use crate::{SimClock, console, life};
 
 /// Simulated milliseconds that a step takes.
 const STEP_MS: u64 = 50;
@@ -22,6 +23,15 @@ const STEP_MS: u64 = 50;
 const BOOT_MS: u64 = 4_000;
 /// Simulated milliseconds a guest takes to shut down.
 const SHUTDOWN_MS: u64 = 2_000;
+
+/// Simulated milliseconds after which a caller gives up a hypervisor that hangs.
+const HANG_MS: u64 = 10_000;
+/// Machine type that simulated guests are pinned to.
+pub(crate) const MACHINE: &str = "pc-q35-sim";
+/// How simulated guests run.
+pub(crate) const ACCELERATOR: &str = "simulated";
+/// Disks are sparse: of each this part of its size is used.
+const DISK_USE: u64 = 8;
 
 /// What does not work at the moment. All off by default.
 #[derive(Clone, Debug, Default)]
@@ -36,25 +46,37 @@ pub struct Faults {
     pub guests_ignore_shutdown: bool,
     /// A live change fails with this text.
     pub change_fails: Option<String>,
+    /// The hypervisor takes questions and gives no answer, until the caller gives up.
+    pub hypervisor_hangs: bool,
+    /// The store has no room: none is reported, and making a disk fails.
+    pub store_full: bool,
 }
 
-#[derive(Clone)]
-struct SimDomain {
-    order: VmOrder,
-    state: VmState,
-    persistent: bool,
-    edited_outside: bool,
-    booted_at: u64,
-    down_at: Option<u64>,
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SimDomain {
+    pub(crate) order: VmOrder,
+    pub(crate) state: VmState,
+    pub(crate) persistent: bool,
+    pub(crate) edited_outside: bool,
+    pub(crate) booted_at: u64,
+    pub(crate) down_at: Option<u64>,
+}
+
+/// An image that is being copied: of its content only the digest so far is kept, because many machines in one process
+/// may hold the same large image.
+#[derive(Clone, Default)]
+struct Partial {
+    digest: Sha256,
+    bytes: u64,
 }
 
 #[derive(Default)]
-struct World {
-    domains: BTreeMap<VmId, SimDomain>,
-    disks: BTreeMap<DiskId, StoredDisk>,
-    images: BTreeMap<ImageId, Vec<u8>>,
-    partial: BTreeMap<ImageId, Vec<u8>>,
-    networks: BTreeSet<NetworkId>,
+pub(crate) struct World {
+    pub(crate) domains: BTreeMap<VmId, SimDomain>,
+    pub(crate) disks: BTreeMap<DiskId, StoredDisk>,
+    pub(crate) images: BTreeSet<ImageId>,
+    partial: BTreeMap<ImageId, Partial>,
+    pub(crate) networks: BTreeSet<NetworkId>,
     faults: Faults,
     log: Vec<String>,
 }
@@ -62,8 +84,13 @@ struct World {
 /// A simulated machine. It outlives the agents that run on it, as a real one does.
 pub struct SimHost {
     name: String,
-    memory_bytes: u64,
-    clock: SimClock,
+    /// What the machine is; what changes (networks, free space) is filled in when somebody asks.
+    facts: HostFacts,
+    /// From which its guests' lives are drawn.
+    seed: u64,
+    /// A machine that lives for weeks keeps no list of all that was done to it.
+    keeps_log: bool,
+    pub(crate) clock: SimClock,
     world: Mutex<World>,
     changes: watch::Sender<u64>,
 }
@@ -72,11 +99,44 @@ impl SimHost {
     /// A machine with 32 logical processors and `memory_bytes`.
     #[must_use]
     pub fn new(name: &str, memory_bytes: u64, clock: SimClock) -> Arc<SimHost> {
-        Arc::new(SimHost { name: name.into(), memory_bytes, clock, world: Mutex::default(), changes: watch::Sender::new(0) })
+        let facts = HostFacts {
+            host_name: name.into(),
+            os: "Simulated".into(),
+            cpu: HostCpu { model: "Simulated".into(), arch: "x86_64".into(), sockets: 2, cores: 8, threads: 2, logical: 32, mhz: 2600, flags: vec![] },
+            memory_bytes,
+            store_total_bytes: 10 << 40,
+            store_free_bytes: 8 << 40,
+            accelerator: "simulated".into(),
+            uefi: true,
+            ovs: true,
+            ..Default::default()
+        };
+        Arc::new(SimHost { keeps_log: true, ..SimHost::bare(facts, 0, clock) })
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    /// A machine with this inventory, whose guests live by `seed`, and which keeps no list of what was done to it.
+    #[must_use]
+    pub fn with_facts(facts: HostFacts, seed: u64, clock: SimClock) -> Arc<SimHost> {
+        Arc::new(SimHost::bare(facts, seed, clock))
+    }
+
+    fn bare(facts: HostFacts, seed: u64, clock: SimClock) -> SimHost {
+        SimHost { name: facts.host_name.clone(), facts, seed, keeps_log: false, clock, world: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of memory that it has.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.facts.memory_bytes
+    }
+
+    /// From which its guests' lives are drawn.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Switches faults.
@@ -131,11 +191,14 @@ impl SimHost {
         }
     }
 
-    fn bump(&self) {
+    pub(crate) fn bump(&self) {
         self.changes.send_modify(|n| *n += 1);
     }
 
     fn note(&self, text: String) {
+        if !self.keeps_log {
+            return;
+        }
         let at = self.clock.now_ms();
         self.world().log.push(format!("{at:>8} {} {text}", self.name));
     }
@@ -161,9 +224,18 @@ impl SimHost {
         if self.world().faults.hypervisor_down { Err(Error::unavailable("The simulated hypervisor does not answer.")) } else { Ok(()) }
     }
 
+    /// As [`SimHost::up`]; a hypervisor that hangs is waited for as long as a real caller would.
+    async fn ready(&self) -> Result<()> {
+        if self.world().faults.hypervisor_hangs {
+            self.clock.sleep_ms(HANG_MS).await;
+            return Err(Error::unavailable("The simulated hypervisor did not answer in time."));
+        }
+        self.up()
+    }
+
     /// Moves a domain to `state`.
     async fn set(&self, vm: VmId, state: VmState, what: &str) -> Result<()> {
-        self.up()?;
+        self.ready().await?;
         self.clock.sleep_ms(STEP_MS).await;
         self.up()?;
         let now = self.clock.now_ms();
@@ -186,14 +258,14 @@ impl SimHost {
     }
 }
 
-fn digest(d: &SimDomain) -> String {
+pub(crate) fn digest(d: &SimDomain) -> String {
     format!("{}-{}", d.order.generation, if d.edited_outside { "edited" } else { "ours" })
 }
 
 #[async_trait]
 impl Hypervisor for SimHost {
     async fn domains(&self) -> Result<Domains> {
-        self.up()?;
+        self.ready().await?;
         self.settle();
         let ours = self
             .world()
@@ -205,13 +277,14 @@ impl Hypervisor for SimHost {
                 persistent: d.persistent,
                 definition_digest: d.persistent.then(|| digest(d)),
                 generation: d.order.generation,
+                died: false,
             })
             .collect();
         Ok(Domains { ours, foreign: Vec::new() })
     }
 
     async fn define(&self, order: &VmOrder) -> Result<String> {
-        self.up()?;
+        self.ready().await?;
         self.clock.sleep_ms(STEP_MS).await;
         let digest = {
             let mut w = self.world();
@@ -233,7 +306,7 @@ impl Hypervisor for SimHost {
     }
 
     async fn undefine(&self, vm: VmId) -> Result<()> {
-        self.up()?;
+        self.ready().await?;
         if self.domain_state(vm).is_some_and(|s| matches!(s, VmState::Running | VmState::Paused)) {
             return Err(Error::conflict("The domain runs."));
         }
@@ -248,11 +321,11 @@ impl Hypervisor for SimHost {
             return Err(Error::host(why));
         }
         self.set(vm, VmState::Running, "start").await?;
-        Ok(Started { accelerator: "simulated".into(), machine: "pc-q35-sim".into() })
+        Ok(Started { accelerator: ACCELERATOR.into(), machine: MACHINE.into() })
     }
 
     async fn shutdown(&self, vm: VmId) -> Result<Asked> {
-        self.up()?;
+        self.ready().await?;
         let down_at = self.clock.now_ms() + SHUTDOWN_MS;
         {
             let mut w = self.world();
@@ -296,7 +369,7 @@ impl Hypervisor for SimHost {
     }
 
     async fn change_live(&self, order: &VmOrder, change: &Change) -> Result<()> {
-        self.up()?;
+        self.ready().await?;
         self.clock.sleep_ms(STEP_MS).await;
         let fails = self.world().faults.change_fails.clone();
         self.note(format!("change {} {}", order.id, change.text()));
@@ -304,50 +377,39 @@ impl Hypervisor for SimHost {
     }
 
     async fn guest_info(&self, vm: VmId) -> Result<GuestInfo> {
-        self.up()?;
+        self.ready().await?;
         let now = self.clock.now_ms();
         let w = self.world();
         let booted = w.domains.get(&vm).filter(|d| d.state == VmState::Running && d.booted_at + BOOT_MS <= now);
         let Some(d) = booted else { return Ok(GuestInfo::default()) };
-        let b = vm.0.as_bytes();
-        Ok(GuestInfo {
-            agent: AgentState::Connected,
-            agent_version: Some("sim".into()),
-            host_name: Some(d.order.name.clone()),
-            os: Some("Simulated".into()),
-            kernel: None,
-            ips: d.order.spec.nics.iter().map(|_| format!("10.{}.{}.{}", b[13], b[14], b[15])).take(1).collect(),
-            file_systems: Vec::new(),
-        })
+        Ok(life::guest_info(self.seed, d))
     }
 
     async fn counters(&self) -> Result<Vec<(VmId, Counters)>> {
-        self.up()?;
+        self.ready().await?;
         let now = self.clock.now_ms();
         let w = self.world();
         let running = w.domains.iter().filter(|(_, d)| d.state == VmState::Running);
-        Ok(running
-            .map(|(id, d)| {
-                let cpus = d.order.spec.cpu.count;
-                let counters =
-                    Counters { cpu_ns: now * 100_000, cpus, memory_bytes: d.order.spec.memory.bytes / 2, disk_write_bytes: now * 10, ..Default::default() };
-                (*id, counters)
-            })
-            .collect())
+        Ok(running.map(|(id, d)| (*id, life::counters(self.seed, d, now))).collect())
     }
 
-    async fn screenshot(&self, _vm: VmId) -> Result<Vec<u8>> {
-        Err(Error::unavailable("A simulated VM has no screen."))
-    }
-
-    async fn console(&self, vm: VmId, _kind: ConsoleKind) -> Result<Box<dyn Duplex>> {
+    async fn screenshot(&self, vm: VmId) -> Result<Vec<u8>> {
+        self.ready().await?;
         if self.domain_state(vm) != Some(VmState::Running) {
-            return Err(Error::conflict("The VM does not run, so it has no console."));
+            return Err(Error::conflict("A VM that does not run has no screen.").with_hint("Start the VM."));
         }
-        // An echo is enough to test the way to it.
+        console::screenshot(vm)
+    }
+
+    async fn console(&self, vm: VmId, kind: ConsoleKind) -> Result<Box<dyn Duplex>> {
+        self.ready().await?;
+        let name = self.world().domains.get(&vm).filter(|d| d.state == VmState::Running).map(|d| d.order.name.clone());
+        let name = name.ok_or_else(|| Error::conflict("The VM does not run, so it has no console."))?;
         let (ours, theirs) = tokio::io::duplex(64 << 10);
-        let (mut read, mut write) = tokio::io::split(theirs);
-        tokio::spawn(async move { tokio::io::copy(&mut read, &mut write).await });
+        match kind {
+            ConsoleKind::Serial => drop(tokio::spawn(console::serial(name, theirs))),
+            ConsoleKind::Vnc => drop(tokio::spawn(console::vnc(vm, name, self.clock.clone(), theirs))),
+        }
         Ok(Box::new(ours))
     }
 
@@ -364,7 +426,12 @@ impl Volumes for SimHost {
         if let Some(why) = &w.faults.disk_fails {
             return Err(Error::host(why.clone()));
         }
-        if image.is_some_and(|i| !w.images.contains_key(&i.id)) {
+        if w.faults.store_full && !w.disks.contains_key(&disk.id) {
+            return Err(
+                Error::host("The disk could not be made: no space left on the store.").with_hint("Free space on the host's store, or choose another host.")
+            );
+        }
+        if image.is_some_and(|i| !w.images.contains(&i.id)) {
             return Err(Error::internal("The image is not in the cache."));
         }
         w.disks.entry(disk.id).or_insert(StoredDisk { id: disk.id, vm, size_bytes: disk.size_bytes });
@@ -394,29 +461,35 @@ impl Volumes for SimHost {
     }
 
     async fn images(&self) -> Result<Vec<ImageId>> {
-        Ok(self.world().images.keys().copied().collect())
+        Ok(self.world().images.iter().copied().collect())
     }
 
     async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64> {
-        Ok(self.world().partial.get(&image.id).map_or(0, |p| p.len() as u64))
+        Ok(self.world().partial.get(&image.id).map_or(0, |p| p.bytes))
     }
 
     async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
         let mut w = self.world();
         let partial = w.partial.entry(image.id).or_default();
-        partial.truncate(usize::try_from(offset).unwrap_or(usize::MAX));
-        partial.extend_from_slice(data);
+        if offset == 0 {
+            *partial = Partial::default();
+        }
+        if offset != partial.bytes {
+            return Err(Error::host("The image does not go on where its transfer ended."));
+        }
+        partial.digest.update(data);
+        partial.bytes += data.len() as u64;
         Ok(())
     }
 
     async fn image_commit(&self, image: &ImageRef) -> Result<()> {
         let mut w = self.world();
         let content = w.partial.remove(&image.id).unwrap_or_default();
-        let sha: String = Sha256::digest(&content).iter().map(|b| format!("{b:02x}")).collect();
-        if content.len() as u64 != image.size_bytes || sha != image.sha256 {
+        let sha: String = content.digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        if content.bytes != image.size_bytes || sha != image.sha256 {
             return Err(Error::host("The image that arrived is not the one that was sent."));
         }
-        w.images.insert(image.id, content);
+        w.images.insert(image.id);
         Ok(())
     }
 
@@ -443,23 +516,15 @@ impl Networks for SimHost {
 impl Facts for SimHost {
     async fn facts(&self) -> Result<HostFacts> {
         let w = self.world();
-        Ok(HostFacts {
-            host_name: self.name.clone(),
-            os: "Simulated".into(),
-            cpu: HostCpu { model: "Simulated".into(), arch: "x86_64".into(), sockets: 2, cores: 8, threads: 2, logical: 32, mhz: 2600, flags: vec![] },
-            memory_bytes: self.memory_bytes,
-            store_total_bytes: 10 << 40,
-            store_free_bytes: 8 << 40,
-            accelerator: "simulated".into(),
-            uefi: true,
-            ovs: true,
-            networks: w.networks.iter().copied().collect(),
-            ..Default::default()
-        })
+        let used: u64 = w.disks.values().map(|d| d.size_bytes / DISK_USE).sum();
+        let free = if w.faults.store_full { 0 } else { self.facts.store_free_bytes.saturating_sub(used) };
+        Ok(HostFacts { store_free_bytes: free, networks: w.networks.iter().copied().collect(), ..self.facts.clone() })
     }
 
     async fn host_counters(&self) -> Result<Counters> {
-        Ok(Counters { cpu_ns: self.clock.now_ms() * 1_000_000, cpus: 32, memory_bytes: self.memory_bytes / 4, ..Default::default() })
+        let now = self.clock.now_ms();
+        let guests = self.world().domains.values().filter(|d| d.state == VmState::Running).map(|d| life::counters(self.seed, d, now)).collect::<Vec<_>>();
+        Ok(life::host_counters(&self.facts, &guests, now))
     }
 }
 

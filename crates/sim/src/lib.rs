@@ -4,9 +4,16 @@
 //! simulated guest does is kept as simple as the tests need and is never said to be more than simulation.
 
 mod clock;
+mod console;
+pub mod crash;
+pub mod fleet;
 mod host;
 mod journal;
+pub mod life;
+mod saved;
+pub mod world;
 
 pub use clock::SimClock;
 pub use host::{Faults, SimHost};
 pub use journal::MemoryJournal;
+pub use saved::Saved;

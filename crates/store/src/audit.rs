@@ -1,7 +1,10 @@
 //! Audit records, chained by hashes: changing, removing or inserting one shows.
 //!
 //! The chain value of a record is SHA-256 over the chain value before it and the record itself. It makes tampering
-//! evident to whoever knows a later chain value; it does not hinder somebody who can rewrite the whole table.
+//! evident to whoever knows a later chain value; it does not hinder somebody who can rewrite the whole table. For that
+//! there are anchors ([`crate::audit_anchor`]), kept outside.
+//!
+//! There is no function that changes or removes a single record, and there must never be one.
 
 use crate::event::next_number;
 use crate::filter_sql::{Field, Fields, Kind};
@@ -77,6 +80,18 @@ fn chain(before: &str, r: &AuditRecord) -> String {
     hex::encode(Sha256::digest(format!("{before}\n{record}").as_bytes()))
 }
 
+/// Most characters of a text of a record.
+const TEXT_CHARS_MAX: usize = 2000;
+
+/// The record as every engine gives it back: what callers typed may hold a NUL, which no engine keeps, and the chain must
+/// be that of the row. Nor may it play tricks on who reads the records, or fill the disk (`reliability.md` J6).
+fn storable(mut r: AuditRecord) -> AuditRecord {
+    for text in [&mut r.actor, &mut r.source, &mut r.operation, &mut r.object_name, &mut r.result, &mut r.request_id, &mut r.detail] {
+        *text = virga_model::name::clean(text, TEXT_CHARS_MAX);
+    }
+    r
+}
+
 /// Adds a record and gives it the next number (its own `id` does not matter).
 ///
 /// # Errors
@@ -85,7 +100,7 @@ pub async fn append(tx: &mut Tx, r: &AuditRecord) -> Result<i64, StoreError> {
     let id = next_number(tx, "audit").await?;
     let before = tx.opt("SELECT chain FROM audit WHERE id = $1", args![id - 1]).await?;
     let before = before.map(|row| row.text("chain")).transpose()?.unwrap_or_default();
-    let r = AuditRecord { id, ..r.clone() };
+    let r = storable(AuditRecord { id, ..r.clone() });
     let sql = "INSERT INTO audit (id, at, user_id, actor, source, operation, object_kind, object_id, object_name, result, request_id, detail, chain) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let a = args![
@@ -107,14 +122,34 @@ pub async fn append(tx: &mut Tx, r: &AuditRecord) -> Result<i64, StoreError> {
     Ok(id)
 }
 
-/// Checks the whole chain. None: nothing was changed, removed or inserted; else the number of the first record that is
+/// Number and chain value of the newest record; 0 and nothing before the first one. The value is none when the record is
+/// not there any more, although it was written.
+///
+/// # Errors
+/// What the database says.
+pub async fn head(tx: &mut Tx) -> Result<(i64, Option<String>), StoreError> {
+    let last = tx.opt("SELECT value FROM counter WHERE name = 'audit'", args![]).await?.ok_or_else(|| corrupt("counter"))?.int("value")?;
+    let row = tx.opt("SELECT chain FROM audit WHERE id = $1", args![last]).await?;
+    Ok((last, row.map(|r| r.text("chain")).transpose()?))
+}
+
+/// Up to `limit` records after number `id` with their chain values, oldest first.
+///
+/// # Errors
+/// What the database says.
+pub async fn after(tx: &mut Tx, id: i64, limit: u32) -> Result<Vec<(AuditRecord, String)>, StoreError> {
+    let rows = tx.all("SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2", args![id, limit]).await?;
+    rows.iter().map(|r| Ok((read(r)?, r.text("chain")?))).collect()
+}
+
+/// Checks the whole chain, from where pruning by age has left it. None: nothing was changed, removed or inserted; else the number of the first record that is
 /// not as it was written or is missing.
 ///
 /// # Errors
 /// What the database says.
 pub async fn verify(tx: &mut Tx) -> Result<Option<i64>, StoreError> {
     let last = tx.opt("SELECT value FROM counter WHERE name = 'audit'", args![]).await?.ok_or_else(|| corrupt("counter"))?.int("value")?;
-    let (mut id, mut before) = (0, String::new());
+    let (mut id, mut before) = crate::audit_anchor::pruned(tx).await?.map_or((0, String::new()), |a| (a.seq, a.chain));
     loop {
         let rows = tx.all("SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2", args![id, VERIFY_ROWS]).await?;
         if rows.is_empty() {

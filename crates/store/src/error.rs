@@ -3,7 +3,10 @@
 //! The conversion to [`virga_model::Error`] is the only place where a database error becomes words for people; it
 //! must never let SQL, file names or values through. What it hides goes to the log.
 
-use virga_model::{Error, ErrorCode};
+use virga_model::{Error, ErrorCode, Violation};
+
+/// Seconds after which it is worth looking whether a full disk has room again.
+const FULL_RETRY_S: u32 = 30;
 
 /// A failure of the store.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +19,8 @@ pub enum StoreError {
         /// Its name or id, as given.
         name: String,
     },
-    /// A value that must be unique is taken: `name`, `mac`, `secret`, `id`, `grant`, or `object` (a task is active).
+    /// A value that must be unique is taken: `name`, `mac`, `secret`, `id`, `grant`, or `administrator`,
+    /// or `object` (a task is active).
     #[error("{what}: the {field} is taken")]
     Taken {
         /// Kind of object.
@@ -36,12 +40,32 @@ pub enum StoreError {
     /// The database was busy for longer than the limit.
     #[error("the database is busy")]
     Busy,
+    /// The disk of the database is full. Nothing of the transaction was written; reading goes on.
+    #[error("the disk of the database is full")]
+    Full,
     /// A row does not hold what the schema promises.
     #[error("corrupt row: {0}")]
     Corrupt(String),
+    /// The database cannot be used as it is: not there, too old, a standby, not empty, of a newer Virga. The text is for
+    /// whoever runs the manager, says what to do, and holds no secret.
+    #[error("{0}")]
+    Setup(String),
     /// Anything else that the database says.
     #[error("database: {0}")]
     Db(sqlx::Error),
+}
+
+impl StoreError {
+    /// A wrong list request, said of that parameter.
+    pub(crate) fn about(self, parameter: &str) -> StoreError {
+        match self {
+            StoreError::Malformed(mut e) if e.violations.is_empty() => {
+                e.violations.push(Violation { field: parameter.into(), message: e.message.clone() });
+                StoreError::Malformed(e)
+            }
+            other => other,
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -51,16 +75,45 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => StoreError::Corrupt(e.to_string()),
             sqlx::Error::Database(d) if d.is_unique_violation() => taken(&format!("{} {}", d.constraint().unwrap_or(""), d.message())),
             sqlx::Error::Database(d) if d.is_foreign_key_violation() => StoreError::Reference,
+            sqlx::Error::Database(d) if is_full(d.code().as_deref()) => {
+                tracing::error!(error = %e, "the disk of the database is full");
+                StoreError::Full
+            }
             sqlx::Error::Database(d) if is_busy(d.code().as_deref(), d.message()) => StoreError::Busy,
             _ => StoreError::Db(e),
         }
     }
 }
 
-/// SQLite: primary code 5 or 6 in the low byte. PostgreSQL: serialization failure, deadlock, lock not available.
+/// SQLite: primary code 5 or 6 in the low byte. PostgreSQL: serialization failure, deadlock, lock not available, a
+/// statement that took too long.
 fn is_busy(code: Option<&str>, message: &str) -> bool {
     let sqlite = code.and_then(|c| c.parse::<i32>().ok()).is_some_and(|c| matches!(c & 0xff, 5 | 6));
-    matches!(code, Some("40001" | "40P01" | "55P03")) || (sqlite && message.contains("locked"))
+    matches!(code, Some("40001" | "40P01" | "55P03" | "57014")) || (sqlite && message.contains("locked"))
+}
+
+/// SQLite: primary code 13. PostgreSQL: disk full.
+fn is_full(code: Option<&str>) -> bool {
+    code.is_some_and(|c| c == "53100" || (c.len() < 5 && c.parse::<i32>().is_ok_and(|c| c & 0xff == 13)))
+}
+
+/// What PostgreSQL says when it cannot work at present: its session was ended, it starts or stops, it only reads (a
+/// primary that became a standby), it has no connection or no memory left.
+fn is_away(code: Option<&str>) -> bool {
+    code.is_some_and(|c| c.starts_with("57P") || c.starts_with("08") || matches!(c, "25P03" | "25006" | "53300" | "53200"))
+}
+
+/// Whether a transaction that did not even begin may be tried again.
+pub(crate) fn passes_by_itself(e: &sqlx::Error) -> bool {
+    match e {
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(d) => {
+            let code = d.code();
+            // A lock that was not had in its time is the caller's to wait for again.
+            matches!(code.as_deref(), Some("40001" | "40P01")) || code.as_deref().is_some_and(|c| c.starts_with("57P") || c.starts_with("08") || c == "25P03")
+        }
+        _ => false,
+    }
 }
 
 /// Tables with unique columns, and what people call their rows.
@@ -86,7 +139,9 @@ fn taken(text: &str) -> StoreError {
         .iter()
         .find(|(table, _)| told(&format!(" {table}.")) || text.starts_with(&format!("{table}_unique_")) || text.starts_with(&format!("{table}_pkey")))
         .map_or("object", |(_, what)| what);
-    let field = if told(".object_id") || told("_unique_object") {
+    let field = if text.trim_start().starts_with("role_binding_unique_administrator") || text.ends_with("role_binding.user_id") {
+        "administrator"
+    } else if told(".object_id") || told("_unique_object") {
         "object"
     } else if told(".scope_id") || told("_unique_grant") {
         "grant"
@@ -109,6 +164,8 @@ impl From<StoreError> for Error {
             StoreError::Taken { field: "object", .. } => {
                 Error::conflict("Another task is working on the object already.").with_hint("Wait for that task, or cancel it.")
             }
+            StoreError::Taken { field: "administrator", .. } => Error::conflict("Nobody may hold two of the three administrator roles.")
+                .with_hint("Give the role to another account, or take the present one back first."),
             StoreError::Taken { field: "grant", .. } => Error::conflict("The user has this role over this scope already."),
             StoreError::Taken { what, field: "mac" } => Error::conflict(format!("Another {what} has a NIC with this MAC address."))
                 .with_hint("Choose another address, or leave it out to get a new one."),
@@ -122,6 +179,13 @@ impl From<StoreError> for Error {
                 .with_hint("Read the objects again; remove what uses it first."),
             StoreError::Malformed(e) => e,
             StoreError::Busy => Error::unavailable("The database is busy.").with_hint("Try again in a moment."),
+            StoreError::Full => Error::new(ErrorCode::StorageFull, "The disk of the manager's database is full: nothing was changed.")
+                .with_hint("Tell an administrator to make room on it; the manager goes on by itself then. Reading works.")
+                .with_retry_after(FULL_RETRY_S),
+            StoreError::Setup(why) => {
+                tracing::error!(error = %why, "database");
+                Error::unavailable("The database cannot be used at present; the log of the manager says more.")
+            }
             StoreError::Db(e) if is_connection(&e) => {
                 tracing::error!(error = %e, "database not reachable");
                 Error::unavailable("The database is not reachable.").with_hint("Try again in a moment.")
@@ -136,7 +200,11 @@ impl From<StoreError> for Error {
 
 fn is_connection(e: &sqlx::Error) -> bool {
     use sqlx::Error as E;
-    matches!(e, E::Io(_) | E::Tls(_) | E::PoolClosed | E::PoolTimedOut | E::WorkerCrashed | E::BeginFailed)
+    match e {
+        E::Io(_) | E::Tls(_) | E::PoolClosed | E::PoolTimedOut | E::WorkerCrashed | E::BeginFailed => true,
+        E::Database(d) => is_away(d.code().as_deref()),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +223,9 @@ mod tests {
             ("vm_mac_unique_mac duplicate key value", "VM", "mac"),
             ("task_unique_object duplicate key value", "task", "object"),
             ("host_pkey duplicate key value", "host", "id"),
+            (" UNIQUE constraint failed: role_binding.user_id", "role binding", "administrator"),
+            ("role_binding_unique_administrator duplicate key value", "role binding", "administrator"),
+            (" UNIQUE constraint failed: role_binding.user_id, role_binding.role, role_binding.scope_kind, role_binding.scope_id", "role binding", "grant"),
         ] {
             assert!(matches!(taken(text), StoreError::Taken { what: w, field: f } if w == what && f == field), "{text}: {:?}", taken(text));
         }

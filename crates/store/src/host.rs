@@ -3,8 +3,9 @@
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
 use crate::sql::{Cols, args, json};
-use crate::{StoreError, Tx, visible};
+use crate::{Mark, StoreError, Tx, visible};
 use sqlx::any::AnyRow;
+use std::collections::HashMap;
 use virga_model::host::{Host, HostFacts};
 use virga_model::role::Visible;
 use virga_model::{HostId, Time};
@@ -49,6 +50,7 @@ fn read(r: &AnyRow) -> Result<Host, StoreError> {
 /// # Errors
 /// [`StoreError::Taken`] on `name`, or what the database says.
 pub async fn insert(tx: &mut Tx, h: &Host) -> Result<(), StoreError> {
+    tx.mark(Mark::Hosts);
     let sql = "INSERT INTO host (id, name, address, maintenance, certificate_sha256, generation, epoch, facts, last_report_at, created_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let a = args![h.id, &h.name, &h.address, h.maintenance, &h.certificate_sha256, h.generation, h.epoch, json(&h.facts)?, h.last_report_at, h.created_at];
@@ -81,6 +83,7 @@ pub async fn by_ref(tx: &mut Tx, name_or_id: &str) -> Result<Option<Host>, Store
 /// # Errors
 /// [`StoreError::Stale`] when the row's generation is not `expected`, [`StoreError::Taken`] on `name`.
 pub async fn update(tx: &mut Tx, h: &Host, expected: i64) -> Result<(), StoreError> {
+    tx.mark(Mark::Hosts);
     let sql = "UPDATE host SET name = $1, address = $2, maintenance = $3, certificate_sha256 = $4, epoch = $5, generation = $6 \
                WHERE id = $7 AND generation = $8";
     let a = args![&h.name, &h.address, h.maintenance, &h.certificate_sha256, h.epoch, h.generation, h.id, expected];
@@ -92,6 +95,7 @@ pub async fn update(tx: &mut Tx, h: &Host, expected: i64) -> Result<(), StoreErr
 /// # Errors
 /// What the database says.
 pub async fn set_facts(tx: &mut Tx, id: HostId, facts: &HostFacts) -> Result<(), StoreError> {
+    tx.mark(Mark::Hosts);
     tx.exec("UPDATE host SET facts = $1 WHERE id = $2", args![json(facts)?, id]).await?;
     Ok(())
 }
@@ -106,11 +110,61 @@ pub async fn set_last_report(tx: &mut Tx, id: HostId, at: Time) -> Result<(), St
     Ok(())
 }
 
+/// What a host is known by, and when it was last heard of: all that most reports need of its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// As [`Host::certificate_sha256`].
+    pub certificate_sha256: String,
+    /// As [`Host::last_report_at`].
+    pub last_report_at: Option<Time>,
+}
+
+/// What the host with this id is known by.
+///
+/// # Errors
+/// What the database says.
+pub async fn known(tx: &mut Tx, id: HostId) -> Result<Option<Known>, StoreError> {
+    let row = tx.opt("SELECT certificate_sha256, last_report_at FROM host WHERE id = $1", args![id]).await?;
+    row.map(|r| Ok(Known { certificate_sha256: r.text("certificate_sha256")?, last_report_at: r.opt_time("last_report_at")? })).transpose()
+}
+
+/// What the VMs of a host take together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// VMs that belong to the host.
+    pub vms: i64,
+    /// Bytes of memory that they take at present.
+    pub memory_bytes: u64,
+}
+
+fn read_load(r: &AnyRow) -> Result<Load, StoreError> {
+    Ok(Load { vms: r.int("vms")?, memory_bytes: r.number("share_bytes")? })
+}
+
+/// What the VMs of a host take together.
+///
+/// # Errors
+/// What the database says.
+pub async fn load(tx: &mut Tx, id: HostId) -> Result<Load, StoreError> {
+    let row = tx.opt("SELECT vms, share_bytes FROM host_load WHERE host_id = $1", args![id]).await?;
+    row.as_ref().map_or(Ok(Load::default()), read_load)
+}
+
+/// What the VMs of each host take; hosts that never had any are left out.
+///
+/// # Errors
+/// What the database says.
+pub async fn loads(tx: &mut Tx) -> Result<HashMap<HostId, Load>, StoreError> {
+    let rows = tx.all("SELECT host_id, vms, share_bytes FROM host_load", args![]).await?;
+    rows.iter().map(|r| Ok((r.id("host_id")?, read_load(r)?))).collect()
+}
+
 /// Removes a host; false when there is none.
 ///
 /// # Errors
 /// [`StoreError::Reference`] while VMs belong to it.
 pub async fn delete(tx: &mut Tx, id: HostId) -> Result<bool, StoreError> {
+    tx.mark(Mark::Hosts);
     Ok(tx.exec("DELETE FROM host WHERE id = $1", args![id]).await? > 0)
 }
 

@@ -156,15 +156,15 @@ pub(crate) async fn list<T>(
     scope: impl FnOnce(&mut Binds) -> String,
     read: impl Fn(&AnyRow) -> Result<T, StoreError>,
 ) -> Result<Paged<T>, StoreError> {
-    let order = Order::of(table, &page.sort)?;
+    let order = Order::of(table, &page.sort).map_err(|e| e.about("sort"))?;
     let mut b = Binds::default();
     let mut condition = scope(&mut b);
     if let Some(f) = &page.filter {
-        condition = format!("{condition} AND {}", table.fields.condition(&mut b, f)?);
+        condition = format!("{condition} AND {}", table.fields.condition(&mut b, f).map_err(|e| e.about("filter"))?);
     }
     let total = if page.total { Some(count(tx, table, &condition, &b).await?) } else { None };
     if let Some(token) = &page.after {
-        condition = format!("{condition} AND {}", order.after(&mut b, token)?);
+        condition = format!("{condition} AND {}", order.after(&mut b, token).map_err(|e| e.about("page_token"))?);
     }
     let limit = page.limit.clamp(1, PAGE_MAX);
     let direction = if order.descending { "DESC" } else { "ASC" };

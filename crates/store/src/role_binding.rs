@@ -3,7 +3,7 @@
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
 use crate::sql::{Cols, args, corrupt, word};
-use crate::{StoreError, Tx};
+use crate::{Mark, StoreError, Tx};
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 use virga_model::role::{RoleBinding, Scope};
@@ -18,8 +18,12 @@ const TABLE: Table = Table {
         list: &[
             Field::new("id", Kind::Id, &["role_binding.id"]),
             Field::new("user", Kind::Text, &["account.name", "account.id"]),
-            Field::new("role", Kind::Word(&["admin", "operator", "user", "viewer", "auditor"]), &["role_binding.role"]),
-            Field::new("scope", Kind::Word(&["all", "own", "host", "vm"]), &["role_binding.scope_kind"]),
+            Field::new(
+                "role",
+                Kind::Word(&["admin", "operator", "user", "viewer", "auditor", "system_admin", "security_admin", "audit_admin"]),
+                &["role_binding.role"],
+            ),
+            Field::new("scope", Kind::Word(&["all", "own", "host", "vm", "own_on_host"]), &["role_binding.scope_kind"]),
             Field::new("scope_id", Kind::Id, &["role_binding.scope_id"]),
         ],
         labels: false,
@@ -35,6 +39,7 @@ fn read(r: &AnyRow) -> Result<RoleBinding, StoreError> {
         "own" => Scope::Own,
         "host" => Scope::Host(id()?.into()),
         "vm" => Scope::Vm(id()?.into()),
+        "own_on_host" => Scope::OwnOnHost(id()?.into()),
         _ => return Err(corrupt("scope_kind")),
     };
     Ok(RoleBinding { id: r.id("id")?, user: r.id("user_id")?, role: r.word("role")?, scope })
@@ -43,14 +48,17 @@ fn read(r: &AnyRow) -> Result<RoleBinding, StoreError> {
 /// Adds a role binding.
 ///
 /// # Errors
-/// [`StoreError::Taken`] on `grant` when the user has this role over this scope already.
+/// [`StoreError::Taken`] on `grant` when the user has this role over this scope already, on `administrator` when they are
+/// one of the three separated administrators already (Y8).
 pub async fn insert(tx: &mut Tx, b: &RoleBinding) -> Result<(), StoreError> {
+    tx.mark(Mark::Credentials);
     // An empty text and not NULL for scopes without an id: NULLs would not be equal for the unique index.
     let (kind, id) = match b.scope {
         Scope::All => ("all", String::new()),
         Scope::Own => ("own", String::new()),
         Scope::Host(h) => ("host", h.to_string()),
         Scope::Vm(v) => ("vm", v.to_string()),
+        Scope::OwnOnHost(h) => ("own_on_host", h.to_string()),
     };
     let sql = "INSERT INTO role_binding (id, user_id, role, scope_kind, scope_id) VALUES ($1, $2, $3, $4, $5)";
     tx.exec(sql, args![b.id, b.user, word(&b.role)?, kind, id]).await?;
@@ -62,6 +70,7 @@ pub async fn insert(tx: &mut Tx, b: &RoleBinding) -> Result<(), StoreError> {
 /// # Errors
 /// What the database says.
 pub async fn delete(tx: &mut Tx, id: RoleBindingId) -> Result<bool, StoreError> {
+    tx.mark(Mark::Credentials);
     Ok(tx.exec("DELETE FROM role_binding WHERE id = $1", args![id]).await? > 0)
 }
 

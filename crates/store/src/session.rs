@@ -1,7 +1,7 @@
 //! Signed-in sessions. Only hashes of their secrets are here.
 
 use crate::sql::{Cols, args};
-use crate::{StoreError, Tx};
+use crate::{Mark, StoreError, Tx};
 use sqlx::any::AnyRow;
 use virga_model::user::Session;
 use virga_model::{SessionId, Time, UserId};
@@ -51,6 +51,7 @@ pub async fn touch(tx: &mut Tx, id: SessionId, used_at: Time) -> Result<(), Stor
 /// # Errors
 /// What the database says.
 pub async fn delete(tx: &mut Tx, id: SessionId) -> Result<bool, StoreError> {
+    tx.mark(Mark::Credentials);
     Ok(tx.exec("DELETE FROM session WHERE id = $1", args![id]).await? > 0)
 }
 
@@ -59,6 +60,7 @@ pub async fn delete(tx: &mut Tx, id: SessionId) -> Result<bool, StoreError> {
 /// # Errors
 /// What the database says.
 pub async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<u64, StoreError> {
+    tx.mark(Mark::Credentials);
     tx.exec("DELETE FROM session WHERE user_id = $1", args![user]).await
 }
 
@@ -67,5 +69,6 @@ pub async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<u64, StoreError
 /// # Errors
 /// What the database says.
 pub async fn delete_expired(tx: &mut Tx, now: Time) -> Result<u64, StoreError> {
+    tx.mark(Mark::Credentials);
     tx.exec("DELETE FROM session WHERE expires_at <= $1", args![now]).await
 }

@@ -4,16 +4,19 @@
 //! while a lease is held: neither is lost, because a save never clears the cancel flag, and a task that was woken
 //! meanwhile is due at once whatever the save says.
 
-use crate::filter_sql::{Field, Fields, Kind};
+use crate::filter_sql::{Binds, Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
 use crate::sql::{Cols, args, corrupt, json, word};
+use crate::task_claim::{self, Class, Lease, Room, Turn};
 use crate::{StoreError, Tx, visible};
+use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
+use std::collections::HashMap;
 use uuid::Uuid;
 use virga_model::order::Progress;
 use virga_model::role::Visible;
-use virga_model::task::{ObjectRef, Task};
-use virga_model::{TaskId, Time, UserId};
+use virga_model::task::{ObjectRef, Task, TaskKind};
+use virga_model::{TaskId, Time, UserId, VmId};
 
 /// Words of the kinds; a test holds them equal to the model's.
 const KINDS: &[&str] = &[
@@ -56,9 +59,6 @@ const TABLE: Table = Table {
     sort: "created_at",
     descending: true,
 };
-
-/// How many tasks [`claim`] ranks at most, so that its cost has a bound.
-const CLAIM_LOOK_MAX: u32 = 10_000;
 
 fn read(r: &AnyRow) -> Result<Task, StoreError> {
     Ok(Task {
@@ -167,30 +167,26 @@ pub async fn save(tx: &mut Tx, t: &Task, owner: &str) -> Result<(), StoreError> 
     if tx.exec(sql, a).await? == 0 { Err(StoreError::Stale) } else { Ok(()) }
 }
 
-/// Leases up to `limit` due tasks to `owner`: active, not before `now`, with no lease or one that has run out.
-///
-/// High availability comes first. All others take turns: the oldest task of each cause and requester, then the second
-/// oldest of each, so that a batch of thousands does not make the next person wait for its end.
+/// Leases up to `limit` due tasks of all classes to `owner`, class by class and in turns: see [`crate::task_claim`].
 ///
 /// # Errors
 /// What the database says.
 pub async fn claim(tx: &mut Tx, owner: &str, now: Time, lease_until: Time, limit: u32) -> Result<Vec<Task>, StoreError> {
-    let sql = "SELECT id FROM (SELECT id, created_at, CASE WHEN cause = 'ha' THEN 0 ELSE 1 END AS class, \
-               ROW_NUMBER() OVER (PARTITION BY cause, COALESCE(requester, '') ORDER BY created_at, id) AS turn FROM \
-               (SELECT id, created_at, cause, requester FROM task WHERE state IN ('queued', 'running') AND not_before <= $1 \
-               AND (lease_until IS NULL OR lease_until <= $1) ORDER BY CASE WHEN cause = 'ha' THEN 0 ELSE 1 END, not_before, created_at LIMIT $2) AS due) \
-               AS ranked ORDER BY class, turn, created_at, id LIMIT $3";
-    let ids: Vec<String> = tx.all(sql, args![now, CLAIM_LOOK_MAX, limit]).await?.iter().map(|r| r.text("id")).collect::<Result<_, _>>()?;
-    // The condition again: on PostgreSQL another manager may have been faster since.
-    let sql = "UPDATE task SET lease_owner = $1, lease_until = $2, woken = 0 WHERE id = $3 AND state IN ('queued', 'running') \
-               AND not_before <= $4 AND (lease_until IS NULL OR lease_until <= $4) RETURNING *";
-    let mut claimed = Vec::with_capacity(ids.len());
-    for id in ids {
-        if let Some(row) = tx.opt(sql, args![owner, lease_until, id, now]).await? {
-            claimed.push(read(&row)?);
-        }
+    let (held, lease) = (HashMap::new(), Lease { owner, now, until: lease_until });
+    let mut claimed = Vec::new();
+    for class in Class::ALL {
+        let left = limit - u32::try_from(claimed.len()).unwrap_or(limit).min(limit);
+        let room = Room { places: left, party_max: limit, held: &held };
+        claimed.append(&mut task_claim::claim(tx, lease, class, room, &mut Turn::default()).await?);
     }
     Ok(claimed)
+}
+
+/// Leases a task to `owner`, if it is still due at `now`.
+pub(crate) async fn lease(tx: &mut Tx, id: TaskId, owner: &str, now: Time, until: Time) -> Result<Option<Task>, StoreError> {
+    let sql = "UPDATE task SET lease_owner = $1, lease_until = $2, woken = 0 WHERE id = $3 AND state IN ('queued', 'running') \
+               AND not_before <= $4 AND (lease_until IS NULL OR lease_until <= $4) RETURNING *";
+    tx.opt(sql, args![owner, until, id, now]).await?.as_ref().map(read).transpose()
 }
 
 /// Gives back the lease that `owner` holds; the task is looked at again at `not_before`, or at once if it was woken.
@@ -226,6 +222,24 @@ pub async fn active_of(tx: &mut Tx, object: ObjectRef) -> Result<Option<Task>, S
     tx.opt(sql, args![object.kind(), object.id()]).await?.as_ref().map(read).transpose()
 }
 
+/// The active tasks of some VMs, batches left out.
+///
+/// # Errors
+/// What the database says.
+pub async fn active_of_vms(tx: &mut Tx, vms: &[VmId]) -> Result<HashMap<VmId, (TaskId, TaskKind)>, StoreError> {
+    let Some(last) = vms.last() else { return Ok(HashMap::new()) };
+    let mut b = Binds::default();
+    // Few different lengths, so that few different statements are prepared.
+    let padding = vms.len().next_power_of_two() - vms.len();
+    let places: Vec<String> = vms.iter().chain(std::iter::repeat_n(last, padding)).map(|id| b.bind(id.to_string())).collect();
+    let sql = format!(
+        "SELECT id, kind, object_id FROM task WHERE object_kind = 'vm' AND object_id IN ({}) AND state IN ('queued', 'running') AND kind <> 'vm_batch'",
+        places.join(", ")
+    );
+    let rows = tx.all(AssertSqlSafe(sql), b.done()).await?;
+    rows.iter().map(|r| Ok((r.id("object_id")?, (r.id("id")?, r.word("kind")?)))).collect()
+}
+
 /// The children of a batch, oldest first.
 ///
 /// # Errors
@@ -259,9 +273,7 @@ pub async fn wake_task(tx: &mut Tx, id: TaskId) -> Result<bool, StoreError> {
 /// # Errors
 /// What the database says.
 pub async fn next_due(tx: &mut Tx, now: Time) -> Result<Option<Time>, StoreError> {
-    let sql = "SELECT MIN(CASE WHEN lease_until IS NOT NULL AND lease_until > not_before THEN lease_until ELSE not_before END) AS due \
-               FROM task WHERE state IN ('queued', 'running')";
-    let due = tx.opt(sql, args![]).await?.ok_or_else(|| corrupt("due"))?.opt_time("due")?;
+    let due = tx.opt(task_claim::NEXT_DUE, args![]).await?.map(|r| r.time("due")).transpose()?;
     Ok(due.map(|d| d.max(now)))
 }
 

@@ -3,7 +3,7 @@
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
 use crate::sql::{Cols, args, json, word};
-use crate::{StoreError, Tx};
+use crate::{Mark, StoreError, Tx};
 use sqlx::any::AnyRow;
 use virga_model::user::ApiToken;
 use virga_model::{Time, TokenId, UserId};
@@ -86,6 +86,7 @@ pub async fn touch(tx: &mut Tx, id: TokenId, used_at: Time) -> Result<(), StoreE
 /// # Errors
 /// What the database says.
 pub async fn delete(tx: &mut Tx, id: TokenId) -> Result<bool, StoreError> {
+    tx.mark(Mark::Credentials);
     Ok(tx.exec("DELETE FROM api_token WHERE id = $1", args![id]).await? > 0)
 }
 

@@ -3,7 +3,7 @@
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
 use crate::sql::{Cols, args, corrupt};
-use crate::{StoreError, Tx};
+use crate::{Mark, StoreError, Tx};
 use sqlx::any::AnyRow;
 use virga_model::user::User;
 use virga_model::{Time, UserId};
@@ -46,6 +46,7 @@ fn read(r: &AnyRow) -> Result<User, StoreError> {
 /// # Errors
 /// [`StoreError::Taken`] on `name`, or what the database says.
 pub async fn insert(tx: &mut Tx, u: &User) -> Result<(), StoreError> {
+    tx.mark(Mark::Credentials);
     let sql = "INSERT INTO account (id, name, password_hash, must_change, disabled, failures, locked_until, generation, created_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let a = args![u.id, &u.name, &u.password_hash, u.must_change, u.disabled, u.failures, u.locked_until, u.generation, u.created_at];
@@ -85,6 +86,7 @@ pub async fn by_ref(tx: &mut Tx, name_or_id: &str) -> Result<Option<User>, Store
 /// # Errors
 /// [`StoreError::Stale`] when the row's generation is not `expected`, [`StoreError::Taken`] on `name`.
 pub async fn update(tx: &mut Tx, u: &User, expected: i64) -> Result<(), StoreError> {
+    tx.mark(Mark::Credentials);
     let sql = "UPDATE account SET name = $1, password_hash = $2, must_change = $3, disabled = $4, failures = $5, locked_until = $6, \
                generation = $7 WHERE id = $8 AND generation = $9";
     let a = args![&u.name, &u.password_hash, u.must_change, u.disabled, u.failures, u.locked_until, u.generation, u.id, expected];
@@ -105,6 +107,7 @@ pub async fn update_login(tx: &mut Tx, id: UserId, failures: u32, locked_until: 
 /// # Errors
 /// [`StoreError::Reference`] while it owns VMs.
 pub async fn delete(tx: &mut Tx, id: UserId) -> Result<bool, StoreError> {
+    tx.mark(Mark::Credentials);
     Ok(tx.exec("DELETE FROM account WHERE id = $1", args![id]).await? > 0)
 }
 

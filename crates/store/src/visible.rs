@@ -23,6 +23,10 @@ fn vm_parts(b: &mut Binds, v: &Visible) -> Vec<String> {
     if let Some(owner) = v.owner {
         parts.push(format!("vm.owner_id = {}", b.bind(owner)));
     }
+    if let Some((owner, hosts)) = &v.owner_on {
+        let owner = b.bind(*owner);
+        parts.extend(any_of(b, "vm.host_id", hosts).map(|c| format!("(vm.owner_id = {owner} AND {c})")));
+    }
     parts.extend(any_of(b, "vm.host_id", &v.hosts));
     parts.extend(any_of(b, "vm.id", &v.vms));
     parts
@@ -47,8 +51,14 @@ pub(crate) fn events(b: &mut Binds, v: &Visible) -> String {
     if let Some(owner) = v.owner {
         parts.push(format!("event.owner_id = {}", b.bind(owner)));
     }
+    if let Some((owner, hosts)) = &v.owner_on {
+        let owner = b.bind(*owner);
+        parts.extend(any_of(b, "event.host_id", hosts).map(|c| format!("(event.owner_id = {owner} AND {c})")));
+    }
     parts.extend(any_of(b, "event.host_id", &v.hosts));
     parts.extend(any_of(b, "event.object_id", &v.hosts).map(|c| format!("(event.object_kind = 'host' AND {c})")));
+    parts.extend(any_of(b, "event.host_id", &v.vm_hosts).map(|c| format!("(event.object_kind = 'vm' AND {c})")));
+    parts.extend(any_of(b, "event.object_kind", &v.kinds));
     parts.extend(any_of(b, "event.object_id", &v.vms).map(|c| format!("(event.object_kind = 'vm' AND {c})")));
     one_of(parts)
 }

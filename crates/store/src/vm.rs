@@ -10,7 +10,7 @@ use crate::sql::{Arg, Cols, args, json, word};
 use crate::{StoreError, Tx, visible};
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 use virga_model::filter::Filter;
 use virga_model::role::Visible;
@@ -130,6 +130,7 @@ fn columns(vm: &Vm) -> Result<Vec<Arg>, StoreError> {
         most(vm, |s| u64::from(s.cpu.count)),
         most(vm, VmSpec::host_memory_bytes),
         most(vm, VmSpec::disk_bytes),
+        vm.host_memory_share(),
         vm.id,
     ])
 }
@@ -142,10 +143,11 @@ fn columns(vm: &Vm) -> Result<Vec<Arg>, StoreError> {
 pub async fn insert(tx: &mut Tx, vm: &Vm) -> Result<(), StoreError> {
     let sql = "INSERT INTO vm (name, description, labels, owner_id, spec, former_spec, desired, stop_mode, generation, host_id, placement, observed, \
                created_at, updated_at, observed_state, observed_generation, settled, drift, ips, cpus, memory_bytes, need_vcpus, \
-               need_memory_bytes, need_disk_bytes, id) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)";
+               need_memory_bytes, need_disk_bytes, share_bytes, id) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)";
     tx.exec(sql, columns(vm)?).await?;
-    write_side_tables(tx, vm).await
+    write_side_tables(tx, vm).await?;
+    weigh(tx, vm.host).await
 }
 
 /// Writes the whole VM, with the generation it carries and with its side tables.
@@ -158,11 +160,19 @@ pub async fn update(tx: &mut Tx, vm: &Vm, expected: i64) -> Result<(), StoreErro
     let sql = "UPDATE vm SET name = $1, description = $2, labels = $3, owner_id = $4, spec = $5, former_spec = $6, desired = $7, stop_mode = $8, \
                generation = $9, host_id = $10, placement = $11, observed = $12, created_at = $13, updated_at = $14, observed_state = $15, \
                observed_generation = $16, settled = $17, drift = $18, ips = $19, cpus = $20, memory_bytes = $21, need_vcpus = $22, \
-               need_memory_bytes = $23, need_disk_bytes = $24 WHERE id = $25 AND generation = $26";
+               need_memory_bytes = $23, need_disk_bytes = $24, share_bytes = $25, version = version + 1 WHERE id = $26 AND generation = $27";
+    let former_host: Option<HostId> = match tx.opt("SELECT host_id FROM vm WHERE id = $1", args![vm.id]).await? {
+        Some(row) => row.opt_id("host_id")?,
+        None => return Err(StoreError::Stale),
+    };
     let mut a = columns(vm)?;
     a.push(Arg::from(expected));
     if tx.exec(sql, a).await? == 0 {
         return Err(StoreError::Stale);
+    }
+    weigh(tx, vm.host).await?;
+    if former_host != vm.host {
+        weigh(tx, former_host).await?;
     }
     for sql in [
         "DELETE FROM vm_label WHERE vm_id = $1",
@@ -173,6 +183,16 @@ pub async fn update(tx: &mut Tx, vm: &Vm, expected: i64) -> Result<(), StoreErro
         tx.exec(sql, args![vm.id]).await?;
     }
     write_side_tables(tx, vm).await
+}
+
+/// Sums up anew what the VMs of a host take.
+async fn weigh(tx: &mut Tx, host: Option<HostId>) -> Result<(), StoreError> {
+    let Some(host) = host else { return Ok(()) };
+    let sql = "INSERT INTO host_load (host_id, vms, share_bytes) \
+               SELECT $1, COUNT(*), CAST(COALESCE(SUM(share_bytes), 0) AS BIGINT) FROM vm WHERE host_id = $1 \
+               ON CONFLICT (host_id) DO UPDATE SET vms = excluded.vms, share_bytes = excluded.share_bytes";
+    tx.exec(sql, args![host]).await?;
+    Ok(())
 }
 
 /// Until an edit is done, what the former specification uses is in use as well.
@@ -223,10 +243,25 @@ pub async fn by_ref(tx: &mut Tx, name_or_id: &str, visible: &Visible) -> Result<
 /// # Errors
 /// What the database says.
 pub async fn observe(tx: &mut Tx, id: VmId, observed: &Observed, host: HostId) -> Result<bool, StoreError> {
-    let sql = "UPDATE vm SET observed = $1, observed_state = $2, observed_generation = $3, settled = $4, drift = $5, ips = $6 \
+    let sql = "UPDATE vm SET observed = $1, observed_state = $2, observed_generation = $3, settled = $4, drift = $5, ips = $6, version = version + 1, \
+               share_bytes = CASE WHEN desired IN ('running', 'paused') OR $9 = 1 THEN need_memory_bytes ELSE 0 END \
                WHERE id = $7 AND host_id = $8 AND observed_generation <= $3 AND observed <> $1";
-    let a = args![json(observed)?, word(&observed.state)?, observed.generation, observed.settled, !observed.drift.is_empty(), ips(observed), id, host];
-    Ok(tx.exec(sql, a).await? > 0)
+    let a = args![
+        json(observed)?,
+        word(&observed.state)?,
+        observed.generation,
+        observed.settled,
+        !observed.drift.is_empty(),
+        ips(observed),
+        id,
+        host,
+        observed.state.takes_memory(),
+    ];
+    let changed = tx.exec(sql, a).await? > 0;
+    if changed {
+        weigh(tx, Some(host)).await?;
+    }
+    Ok(changed)
 }
 
 /// Removes a VM with its side rows and tickets; false when there is none.
@@ -234,7 +269,10 @@ pub async fn observe(tx: &mut Tx, id: VmId, observed: &Observed, host: HostId) -
 /// # Errors
 /// What the database says.
 pub async fn delete(tx: &mut Tx, id: VmId) -> Result<bool, StoreError> {
-    Ok(tx.exec("DELETE FROM vm WHERE id = $1", args![id]).await? > 0)
+    let Some(row) = tx.opt("SELECT host_id FROM vm WHERE id = $1", args![id]).await? else { return Ok(false) };
+    let gone = tx.exec("DELETE FROM vm WHERE id = $1", args![id]).await? > 0;
+    weigh(tx, row.opt_id("host_id")?).await?;
+    Ok(gone)
 }
 
 /// A page of VMs. Fields: `name`, `id`, `state` (observed), `desired`, `host`, `owner`, `cpus`, `memory`, `image`,
@@ -245,6 +283,35 @@ pub async fn delete(tx: &mut Tx, id: VmId) -> Result<bool, StoreError> {
 /// [`StoreError::Malformed`] for a wrong page, or what the database says.
 pub async fn list(tx: &mut Tx, page: &Page, visible: &Visible) -> Result<Paged<Vm>, StoreError> {
     list::list(tx, &TABLE, page, |b| visible::vms(b, visible), read).await
+}
+
+/// What was observed of a VM, as its row holds it; told from another observation without being read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored(String);
+
+impl Stored {
+    /// Whether the row says exactly this.
+    #[must_use]
+    pub fn is(&self, observed: &Observed) -> bool {
+        json(observed).is_ok_and(|text| text == self.0)
+    }
+}
+
+/// What was observed of every VM of a host.
+///
+/// # Errors
+/// What the database says.
+pub async fn observed_on_host(tx: &mut Tx, host: HostId) -> Result<HashMap<VmId, Stored>, StoreError> {
+    let rows = tx.all("SELECT id, observed FROM vm WHERE host_id = $1", args![host]).await?;
+    rows.iter().map(|r| Ok((r.id("id")?, Stored(r.text("observed")?)))).collect()
+}
+
+/// The identities of all VMs.
+///
+/// # Errors
+/// What the database says.
+pub async fn ids(tx: &mut Tx) -> Result<HashSet<VmId>, StoreError> {
+    tx.all("SELECT id FROM vm", args![]).await?.iter().map(|r| r.id("id")).collect()
 }
 
 /// All VMs of a host, by id.
@@ -297,7 +364,7 @@ pub async fn unsettled(tx: &mut Tx, limit: u32) -> Result<Vec<Vm>, StoreError> {
 pub async fn ids_matching(tx: &mut Tx, filter: &Filter, visible: &Visible, limit: u32) -> Result<Vec<VmId>, StoreError> {
     let mut b = Binds::default();
     let scope = visible::vms(&mut b, visible);
-    let condition = TABLE.fields.condition(&mut b, filter)?;
+    let condition = TABLE.fields.condition(&mut b, filter).map_err(|e| e.about("filter"))?;
     let limit = b.bind(limit);
     let sql = format!("SELECT vm.id AS id FROM {} WHERE {scope} AND {condition} ORDER BY vm.id LIMIT {limit}", TABLE.from);
     tx.all(AssertSqlSafe(sql), b.done()).await?.iter().map(|r| r.id("id")).collect()

@@ -107,3 +107,17 @@ async fn changed_removed_and_inserted_audit_records_show() {
         assert_eq!(audit::verify(&mut store.read().await.unwrap()).await.unwrap(), Some(bad), "{tamper}");
     }
 }
+
+#[tokio::test]
+async fn what_callers_type_does_not_break_the_chain_of_audit_records() {
+    for store in stores().await {
+        let mut tx = store.write().await.unwrap();
+        for evil in ["a\0b", "\u{202e}x\u{1b}[31m", "\u{ffff}", &"x".repeat(100_000)] {
+            let r = AuditRecord { object_name: evil.into(), detail: evil.into(), actor: evil.into(), ..audit_row("image_create") };
+            audit::append(&mut tx, &r).await.unwrap();
+        }
+        assert_eq!(audit::verify(&mut tx).await.unwrap(), None);
+        let kept = audit::list(&mut tx, &page("")).await.unwrap().items;
+        assert!(kept.iter().all(|r| r.detail.chars().all(virga_model::name::printable) && r.detail.chars().count() < 2100));
+    }
+}

@@ -156,7 +156,7 @@ async fn claims_take_turns_and_ha_is_first() {
         task::insert(&mut tx, &Task { cause: Cause::Repair, ..of_vm(40) }).await.unwrap();
         task::insert(&mut tx, &Task { cause: Cause::Ha, ..of_vm(50) }).await.unwrap();
         let got: Vec<TaskId> = claim(&mut tx, "m", NOW, 5).await.iter().map(|t| t.id).collect();
-        assert_eq!(got, [id(50), id(1), id(30), id(40), id(2)]);
+        assert_eq!(got, [id(50), id(40), id(1), id(30), id(2)]);
     }
 }
 

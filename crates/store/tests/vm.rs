@@ -228,7 +228,10 @@ async fn visibility_is_part_of_every_query() {
             (Visible { owner: Some(anna()), ..nothing() }, vec!["a1", "a2"]),
             (Visible { hosts: vec![h1()], ..nothing() }, vec!["a1", "b1"]),
             (Visible { vms: vec![vm_id(103)], ..nothing() }, vec!["b2"]),
-            (Visible { all: false, owner: Some(anna()), hosts: vec![h1()], vms: vec![vm_id(103)] }, vec!["a1", "a2", "b1", "b2"]),
+            (
+                Visible { all: false, owner: Some(anna()), owner_on: None, hosts: vec![h1()], vms: vec![vm_id(103)], kinds: Vec::new(), vm_hosts: Vec::new() },
+                vec!["a1", "a2", "b1", "b2"],
+            ),
         ];
         for (visible, want) in cases {
             assert_eq!(names(&mut tx, "", &visible).await, want);

@@ -2,8 +2,7 @@
 
 use super::*;
 use dropshot::{
-    Body, Header, HttpResponseAccepted, HttpResponseCreated, HttpResponseDeleted, HttpResponseHeaders, HttpResponseOk, HttpResponseUpdatedNoContent, Path,
-    Query, RequestContext, StreamingBody, TypedBody, WebsocketUpgrade,
+    Body, HttpResponseAccepted, HttpResponseCreated, HttpResponseDeleted, HttpResponseHeaders, HttpResponseOk, HttpResponseUpdatedNoContent, RequestContext,
 };
 use http::Response;
 
@@ -627,4 +626,36 @@ pub trait VirgaApi {
         tags = ["audit"],
     }]
     async fn audit_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<AuditRecord>>, Problem>;
+
+    /// Audit records with their chain values, oldest first, as lines of JSON that `virga-audit` verifies.
+    #[endpoint {
+        method = GET,
+        path = "/v1/audit/export",
+        tags = ["audit"],
+    }]
+    async fn audit_export(rqctx: RequestContext<Self::Context>, query: Query<AuditExportQuery>) -> Result<Response<Body>, Problem>;
+
+    /// Signed statements about the chain of audit records, newest first.
+    #[endpoint {
+        method = GET,
+        path = "/v1/audit/anchors",
+        tags = ["audit"],
+    }]
+    async fn audit_anchor_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<AuditAnchor>>, Problem>;
+
+    /// For how long audit records are kept.
+    #[endpoint {
+        method = GET,
+        path = "/v1/audit/retention",
+        tags = ["audit"],
+    }]
+    async fn audit_retention_view(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<AuditRetention>, Problem>;
+
+    /// Sets for how long audit records are kept. There is no other way to remove one.
+    #[endpoint {
+        method = PUT,
+        path = "/v1/audit/retention",
+        tags = ["audit"],
+    }]
+    async fn audit_retention_update(rqctx: RequestContext<Self::Context>, body: TypedBody<AuditRetention>) -> Result<HttpResponseOk<AuditRetention>, Problem>;
 }

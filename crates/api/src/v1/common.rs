@@ -12,6 +12,7 @@ pub const PAGE_DEFAULT: u32 = 100;
 
 /// Parameters of every list.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ListQuery {
     /// Most items to answer with, 1 to 1000; 100 when left out.
     pub limit: Option<u32>,
@@ -42,6 +43,7 @@ pub struct Page<T> {
 
 /// `?dry_run=true`: answer with the plan and change nothing.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DryRunQuery {
     /// Answer with the plan and change nothing.
     #[serde(default)]
@@ -119,30 +121,29 @@ pub struct PlanStep {
 /// The body of a page: [`Page`] of `T`, of whose items only the wanted fields are left.
 #[derive(Debug)]
 pub struct PageBody<T> {
-    value: serde_json::Value,
-    item: std::marker::PhantomData<fn() -> T>,
+    page: Page<T>,
+    fields: Option<Vec<String>>,
 }
 
 impl<T: Serialize> PageBody<T> {
     /// A page with only the top-level `fields` (all when `None`) of each item. `id` is always there.
-    ///
-    /// # Errors
-    /// Internal, when the page cannot be written as JSON, which our types always can.
-    pub fn new(page: &Page<T>, fields: Option<&str>) -> Result<Self, virga_model::Error> {
-        let mut value = serde_json::to_value(page).map_err(|e| virga_model::Error::internal(e.to_string()))?;
-        if let (Some(fields), Some(items)) = (fields, value.get_mut("items").and_then(|i| i.as_array_mut())) {
-            let wanted: Vec<&str> = fields.split(',').map(str::trim).filter(|f| !f.is_empty()).collect();
-            for item in items.iter_mut().filter_map(|i| i.as_object_mut()) {
-                item.retain(|k, _| k == "id" || wanted.contains(&k.as_str()));
-            }
-        }
-        Ok(PageBody { value, item: std::marker::PhantomData })
+    #[must_use]
+    pub fn new(page: Page<T>, fields: Option<&str>) -> Self {
+        let fields = fields.map(|f| f.split(',').map(|f| f.trim().to_string()).filter(|f| !f.is_empty()).collect());
+        PageBody { page, fields }
     }
 }
 
-impl<T> Serialize for PageBody<T> {
+impl<T: Serialize> Serialize for PageBody<T> {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(s)
+        let Some(wanted) = &self.fields else { return self.page.serialize(s) };
+        let mut value = serde_json::to_value(&self.page).map_err(serde::ser::Error::custom)?;
+        if let Some(items) = value.get_mut("items").and_then(|i| i.as_array_mut()) {
+            for item in items.iter_mut().filter_map(|i| i.as_object_mut()) {
+                item.retain(|k, _| k == "id" || wanted.contains(k));
+            }
+        }
+        value.serialize(s)
     }
 }
 
@@ -169,6 +170,9 @@ pub struct Ping {
 pub struct System {
     /// Version of the manager that answers.
     pub version: String,
+    /// How the installation is administered; fixed at its first start.
+    #[serde(default)]
+    pub administration: virga_model::role::Administration,
     /// Names of abilities that clients may ask for before they use them.
     pub capabilities: Vec<String>,
     /// Hosts, and how many of them report.

@@ -29,6 +29,7 @@ pub struct Event {
 
 /// Parameters of the event stream.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EventStreamQuery {
     /// Go on after this event; from now on when left out.
     #[serde(default)]
@@ -64,4 +65,40 @@ pub struct AuditRecord {
     pub request_id: String,
     /// More, in words.
     pub detail: String,
+}
+
+/// Parameters of the export of audit records.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditExportQuery {
+    /// Begin after the record of this number; from the first one when left out.
+    #[serde(default)]
+    pub after: Option<i64>,
+}
+
+/// A signed statement about the chain of audit records.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditAnchor {
+    /// Number of the newest record that it covers.
+    pub seq: i64,
+    /// Chain value of that record.
+    pub chain: String,
+    /// When it was made.
+    pub at: Time,
+    /// The same in microseconds since 1970, as it was signed.
+    pub at_us: i64,
+    /// Name of the key.
+    pub key: String,
+    /// Ed25519 signature, hex.
+    pub signature: String,
+    /// The records up to `seq` were removed, because they were older than the retention.
+    pub pruned: bool,
+}
+
+/// For how long audit records are kept.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRetention {
+    /// Days, 180 at least.
+    pub days: u32,
 }

@@ -39,6 +39,7 @@ pub struct ImageCreate {
 
 /// Parameters of an upload.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ImageContentQuery {
     /// SHA-256 of the content, hex; the upload is refused when it differs.
     #[serde(default)]

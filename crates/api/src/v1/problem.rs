@@ -3,8 +3,17 @@
 use dropshot::{ErrorStatusCode, HttpError, HttpResponseError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use virga_model::name::clean;
 use virga_model::refusal::HostRefusal;
 use virga_model::{Error, ErrorCode, Violation};
+
+use super::extract::FIELD_CODE;
+
+/// Seconds after which a retry may help, when nobody knows better.
+const RETRY_AFTER_S: u32 = 5;
+
+/// Most characters of a text in a problem.
+const DETAIL_CHARS_MAX: usize = 2000;
 
 /// What went wrong, why, and what to do.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -46,13 +55,14 @@ impl From<Error> for Problem {
             r#type: format!("https://virga.dev/problems/{code}"),
             title: e.code.title().into(),
             status: e.code.status(),
-            detail: e.message,
+            // Some of it may be what somebody typed, or what a guest said: it must not play tricks on a terminal.
+            detail: clean(&e.message, DETAIL_CHARS_MAX),
             code: e.code,
-            hint: e.hint,
-            violations: e.violations,
+            hint: e.hint.map(|h| clean(&h, DETAIL_CHARS_MAX)),
+            violations: e.violations.into_iter().map(|v| Violation { message: clean(&v.message, DETAIL_CHARS_MAX), ..v }).collect(),
             refusals: e.refusals,
             request_id: String::new(),
-            retry_after_s: e.code.retryable().then_some(5),
+            retry_after_s: e.retry_after_s.or(e.code.retryable().then_some(RETRY_AFTER_S)),
         }
     }
 }
@@ -86,7 +96,9 @@ impl From<HttpError> for Problem {
             400..=499 => ErrorCode::Malformed,
             _ => ErrorCode::Internal,
         };
-        Problem { status, ..Problem::from(Error::new(code, e.external_message)) }
+        let field = e.error_code.as_deref().and_then(|c| c.strip_prefix(FIELD_CODE));
+        let violations = field.map(|f| Violation { field: f.into(), message: e.external_message.clone() });
+        Problem { status, violations: violations.into_iter().collect(), ..Problem::from(Error::new(code, e.external_message)) }
     }
 }
 

@@ -48,6 +48,7 @@ pub struct Task {
 
 /// Parameters of reading a task.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct TaskWaitQuery {
     /// Answer only when the task has ended, or after so many seconds (at most 60).
     #[serde(default)]

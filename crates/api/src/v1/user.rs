@@ -35,8 +35,10 @@ pub struct User {
 pub struct UserCreate {
     /// Login name.
     pub name: String,
-    /// First password; must be changed at the first sign-in.
-    pub password: String,
+    /// First password; must be changed at the first sign-in. With three administrators it is left out: the account is
+    /// made disabled and without roles, and the security administrator sets the password.
+    #[serde(default)]
+    pub password: Option<String>,
     /// Role over everything; grant finer ones with role bindings.
     #[serde(default)]
     pub role: Option<Role>,

@@ -384,6 +384,7 @@ pub struct ConsolePath {
 
 /// Parameters of a VM's removal.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct VmDeleteQuery {
     /// Cut the power of a running VM; without it a running VM is not removed.
     #[serde(default)]

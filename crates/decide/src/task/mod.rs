@@ -154,6 +154,17 @@ pub fn next(task: &Task, facts: &Facts, now: Time) -> Step {
     }
 }
 
+/// What the task does after its host refused a call for good: nothing has changed there. A task that has written a new
+/// desired state takes it back, as if the host had tried and failed; else the state would stand in the row, and come true
+/// later although the task has failed.
+#[must_use]
+pub fn refused(task: &Task, facts: &Facts, call: &Call, e: &Error) -> Step {
+    match (call, &facts.vm) {
+        (Call::EnsureVm, Some(vm)) => vm::host_failed(task, vm, e),
+        _ => Step::Failed(e.clone()),
+    }
+}
+
 /// What can be said of a task of `kind` once nothing can stop it any more; for people.
 #[must_use]
 pub fn point_of_no_return(kind: TaskKind) -> &'static str {

@@ -20,7 +20,8 @@ pub(super) fn converge(task: &Task, facts: &Facts, now: Time) -> Step {
         }
     }
     let Some(host) = &facts.host else { return without_host(task, vm) };
-    if vm.observed.generation < vm.generation {
+    // A host that has lost its order (its journal is gone) would do nothing for ever: it is told again.
+    if vm.observed.generation < vm.generation || vm.observed.order_lost {
         return match reachable(task, vm, host, now) {
             Some(step) => step,
             None => Step::Call(Call::EnsureVm),
@@ -111,7 +112,7 @@ fn undo(task: &Task, vm: &Vm, why: Undo) -> Step {
 }
 
 /// The host says that it cannot.
-fn host_failed(task: &Task, vm: &Vm, e: &Error) -> Step {
+pub(super) fn host_failed(task: &Task, vm: &Vm, e: &Error) -> Step {
     match (&task.doc.undo, task.kind) {
         // Not even the way back works: say both, and leave the rest to the repair loop and to people.
         (Some(Undo::Failed(first)), _) => Step::Failed(Error { message: format!("{} Going back failed, too: {}", first.message, e.message), ..first.clone() }),

@@ -2,7 +2,7 @@
 
 use super::{Ok200, Raw, Rq, run};
 use crate::{audit, event, stream};
-use dropshot::{Header, HttpResponseOk, Query};
+use dropshot::HttpResponseOk;
 use virga_api::v1::*;
 
 pub async fn event_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<Event>>, Problem> {
@@ -16,4 +16,20 @@ pub async fn event_stream(rqctx: Rq, query: Query<EventStreamQuery>, headers: He
 
 pub async fn audit_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<AuditRecord>>, Problem> {
     run(&rqctx, |op| async move { audit::list(&op, &query.into_inner()).await.map(HttpResponseOk) }).await
+}
+
+pub async fn audit_export(rqctx: Rq, query: Query<AuditExportQuery>) -> Result<Raw, Problem> {
+    run(&rqctx, |op| async move { audit::export(&op, query.into_inner().after.unwrap_or(0)).await }).await
+}
+
+pub async fn audit_anchor_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<AuditAnchor>>, Problem> {
+    run(&rqctx, |op| async move { audit::anchors(&op, &query.into_inner()).await.map(HttpResponseOk) }).await
+}
+
+pub async fn audit_retention_view(rqctx: Rq) -> Result<Ok200<AuditRetention>, Problem> {
+    run(&rqctx, |op| async move { audit::retention(&op).await.map(HttpResponseOk) }).await
+}
+
+pub async fn audit_retention_update(rqctx: Rq, body: TypedBody<AuditRetention>) -> Result<Ok200<AuditRetention>, Problem> {
+    run(&rqctx, |op| async move { audit::set_retention(&op, body.into_inner()).await.map(HttpResponseOk) }).await
 }

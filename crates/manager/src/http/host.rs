@@ -2,7 +2,7 @@
 
 use super::{Created, Deleted, Ok200, Rq, Tagged, change, run, tagged};
 use crate::host;
-use dropshot::{Header, HttpResponseCreated, HttpResponseDeleted, HttpResponseOk, Path, Query, TypedBody};
+use dropshot::{HttpResponseCreated, HttpResponseDeleted, HttpResponseOk};
 use virga_api::v1::*;
 
 pub async fn host_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<Host>>, Problem> {

@@ -2,7 +2,8 @@
 
 use super::{Accepts, Created, Ok200, Rq, Tagged, accept, change, run, tagged};
 use crate::image;
-use dropshot::{Header, HttpResponseCreated, HttpResponseOk, Path, Query, StreamingBody, TypedBody};
+use dropshot::{HttpResponseCreated, HttpResponseOk};
+use http_body_util::BodyExt;
 use virga_api::v1::*;
 
 pub async fn image_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<Image>>, Problem> {
@@ -21,7 +22,7 @@ pub async fn image_upload(rqctx: Rq, path: Path<ImagePath>, query: Query<ImageCo
     let length = rqctx.request.headers().get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     run(&rqctx, |op| async move {
         let sha256 = query.into_inner().sha256;
-        let made = image::upload(&op, &path.into_inner().image, sha256.as_deref(), length, body.into_stream()).await?;
+        let made = image::upload(&op, &path.into_inner().image, sha256.as_deref(), length, body.into_body().into_data_stream()).await?;
         Ok(tagged(made.generation, made))
     })
     .await

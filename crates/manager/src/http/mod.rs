@@ -4,12 +4,14 @@
 //! the audit record, the counters. A handler must never touch the store or decide anything by itself.
 
 pub mod authz;
+pub mod local;
 pub mod op;
 
 mod event;
 mod host;
 mod image;
 mod network;
+mod request;
 mod session;
 mod system;
 mod task;
@@ -17,6 +19,7 @@ mod user;
 mod vm;
 
 use crate::auth::{self, Caller};
+use crate::front::limits::{EXPENSIVE, EXPENSIVE_RATE, Limits, PRINCIPAL_RATE, SIGN_IN_RATE, SOURCE_RATE};
 use crate::image::Uploads;
 use crate::limit::{Buckets, too_many};
 use crate::metrics::Counters;
@@ -24,11 +27,12 @@ use crate::password::Hasher;
 use crate::secret::sha256_hex;
 use crate::state::Manager;
 use authz::{Access, Over};
-use dropshot::{Body, Path, Query, RequestContext, StreamingBody, TypedBody, WebsocketUpgrade};
-use dropshot::{Header, HttpResponseAccepted, HttpResponseCreated, HttpResponseDeleted, HttpResponseHeaders, HttpResponseOk, HttpResponseUpdatedNoContent};
+use dropshot::{Body, HttpResponse, RequestContext};
+use dropshot::{HttpResponseAccepted, HttpResponseCreated, HttpResponseDeleted, HttpResponseHeaders, HttpResponseOk, HttpResponseUpdatedNoContent};
 use http::{HeaderValue, Response};
 pub use op::Op;
 use op::{Once, etag};
+pub use request::{Head, Rq};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
@@ -42,14 +46,10 @@ use virga_model::role::Target;
 use virga_model::task::ObjectRef;
 use virga_model::{Error, ErrorCode};
 
-/// Requests a second of one principal, and how many at once.
-const PRINCIPAL_RATE: (f64, f64) = (200.0, 400.0);
-/// Requests a second of one address before it is known who calls, and how many at once.
-const SOURCE_RATE: (f64, f64) = (400.0, 800.0);
-/// Sign-ins a second of one address, and how many at once.
-const SIGN_IN_RATE: (f64, f64) = (0.5, 20.0);
 /// Event streams and consoles at the same time, together.
 const STREAMS_MAX: usize = 2000;
+/// Changes that make no task although they look so; they also help when the queue of tasks is full.
+const LETS_GO: [&str; 7] = ["session_delete", "user_delete", "role_binding_delete", "token_delete", "host_delete", "vm_console", "vm_screenshot"];
 /// Longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 128;
 
@@ -65,6 +65,8 @@ pub struct Api {
     pub sign_ins: Buckets<IpAddr>,
     /// Requests of an account or token.
     pub principals: Buckets<Uuid>,
+    /// Requests of an account or token that cost much.
+    pub expensive: Buckets<Uuid>,
     /// Figures of requests.
     pub counters: Counters,
     /// Uploads under way.
@@ -78,13 +80,15 @@ pub struct Api {
 impl Api {
     /// What handlers of `m` share.
     #[must_use]
-    pub fn new(m: Arc<Manager>, hasher: Hasher, stop: watch::Receiver<bool>) -> Api {
+    pub fn new(m: Arc<Manager>, hasher: Hasher, limits: &Limits, stop: watch::Receiver<bool>) -> Api {
         Api {
             m,
             hasher,
-            sources: Buckets::new(SOURCE_RATE.0, SOURCE_RATE.1),
-            sign_ins: Buckets::new(SIGN_IN_RATE.0, SIGN_IN_RATE.1),
-            principals: Buckets::new(PRINCIPAL_RATE.0, PRINCIPAL_RATE.1),
+            sources: Buckets::new(limits.rate(SOURCE_RATE)),
+            // Guessing passwords is no load test: this one is never off.
+            sign_ins: Buckets::new(Some(SIGN_IN_RATE)),
+            principals: Buckets::new(limits.rate(PRINCIPAL_RATE)),
+            expensive: Buckets::new(limits.counts_sources().then_some(EXPENSIVE_RATE)),
             counters: Counters::default(),
             uploads: Uploads::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -93,8 +97,6 @@ impl Api {
     }
 }
 
-/// A request, as handlers get it.
-pub type Rq = RequestContext<Arc<Api>>;
 type Ok200<T> = HttpResponseOk<T>;
 type Tagged<T> = HttpResponseHeaders<HttpResponseOk<T>, EtagHeaders>;
 type Created<T> = HttpResponseCreated<T>;
@@ -168,7 +170,16 @@ where
     F: FnOnce(Arc<Op>) -> Fut + Send,
     Fut: Future<Output = Result<A, Error>> + Send,
 {
-    let op = begin(rqctx, once).await?;
+    repeated(begin(rqctx, once).await?, f).await
+}
+
+/// Serves an admitted request; what was answered before is answered again.
+async fn repeated<A, F, Fut>(op: Arc<Op>, f: F) -> Result<A, Error>
+where
+    A: Answer,
+    F: FnOnce(Arc<Op>) -> Fut + Send,
+    Fut: Future<Output = Result<A, Error>> + Send,
+{
     // A first look, so that a repeated request is answered before anything else is judged; the look is not kept.
     let looked = match &op.once {
         Some(_) => match op.m.store.write().await {
@@ -187,8 +198,8 @@ where
             op.checked.store(true, Ordering::Release);
             let kept = serde_json::from_str(&body).map_err(|_| Error::internal("The kept answer cannot be read."));
             let detail = "answered again (Idempotency-Key); nothing changed";
-            op.audit_alone(op.record(ObjectRef::System, &op.subject, "ok", detail)).await;
-            settle(&op, kept).await
+            let noted = op.audit_alone(op.record(ObjectRef::System, &op.subject, "ok", detail)).await;
+            settle(&op, noted.and(kept)).await
         }
         None => settle(&op, result).await,
     }
@@ -197,20 +208,26 @@ where
 /// Limits, sign-in, the table.
 async fn begin(rqctx: &Rq, once: Option<Once>) -> Result<Arc<Op>, Error> {
     let api = rqctx.context().clone();
-    let name = rqctx.endpoint.operation_id.as_str();
+    let name = rqctx.operation;
     let entry = authz::find(name).ok_or_else(|| Error::internal(format!("The operation {name} is not in the authorization table.")))?;
-    let address = rqctx.request.remote_addr().ip();
-    let source = address.to_string();
-    api.sources.take(&address).map_err(|s| too_many("requests from this address", s))?;
+    // Not the peer's, but the caller's: see `front::limits`.
+    let source = rqctx.request.remote_addr().ip().to_string();
     let now = api.m.now();
     let (headers, method) = (rqctx.request.headers(), rqctx.request.method());
     let caller = match entry.access {
         Access::Public => Caller::nobody(&source),
-        _ => auth::authenticate(&api.m.store, headers, method, &source, now).await?,
+        _ => auth::authenticate(&api.m, headers, method, &source).await?,
     };
     if let Some(id) = principal(&caller) {
         api.principals.take(&id).map_err(|s| too_many("requests of this account", s))?;
+        if entry.audited && (name.starts_with("vm_") || name.ends_with("_delete")) && !LETS_GO.contains(&name) {
+            crate::task_new::ensure_room(&api.m.tasks_full)?;
+        }
+        if EXPENSIVE.contains(&name) {
+            api.expensive.take(&id).map_err(|s| too_many("new VMs and images of this account", s))?;
+        }
     }
+    undeclared(name, method, rqctx.request.uri().query())?;
     let op = Arc::new(Op {
         m: api.m.clone(),
         api,
@@ -219,7 +236,7 @@ async fn begin(rqctx: &Rq, once: Option<Once>) -> Result<Arc<Op>, Error> {
         request_id: rqctx.request_id.clone(),
         now,
         subject: subject(rqctx),
-        if_match: headers.get(http::header::IF_MATCH).and_then(|v| v.to_str().ok()).map(str::to_string),
+        if_match: if_match(headers)?,
         once,
         replay: Mutex::new(None),
         checked: AtomicBool::new(false),
@@ -230,10 +247,29 @@ async fn begin(rqctx: &Rq, once: Option<Once>) -> Result<Arc<Op>, Error> {
         Ok(()) => Ok(op),
         Err(e) => {
             let record = op.record(ObjectRef::System, &op.subject, &code_word(e.code), &e.message);
-            op.audit_alone(record).await;
+            // Refused it is in any case.
+            let _ = op.audit_alone(record).await;
             Err(e)
         }
     }
+}
+
+/// The condition of a change. One that cannot be read must not make the change unconditional.
+fn if_match(headers: &http::HeaderMap) -> Result<Option<String>, Error> {
+    let all = headers.get_all(http::header::IF_MATCH).iter().map(|v| v.to_str().map(str::to_string)).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|_| Error::malformed_field("if-match", "If-Match must be an ETag: printable ASCII characters."))?;
+    Ok(if all.is_empty() { None } else { Some(all.join(", ")) })
+}
+
+/// That a change comes without parameters that its operation does not have: who asks for `?dry_run=true` where there is no
+/// dry run must not get the real thing. Where there are parameters, the extractor refuses those that nobody declared.
+fn undeclared(operation: &str, method: &http::Method, query: Option<&str>) -> Result<(), Error> {
+    let Some(query) = query.filter(|q| !q.is_empty() && !method.is_safe()) else { return Ok(()) };
+    if crate::system::takes_query(operation) {
+        return Ok(());
+    }
+    let name = virga_model::name::shown(query.split(['=', '&']).next().unwrap_or_default());
+    Err(Error::malformed_field(name, "This operation has no query parameters; nothing was done."))
 }
 
 fn principal(caller: &Caller) -> Option<Uuid> {
@@ -265,11 +301,12 @@ async fn settle<T>(op: &Op, result: Result<T, Error>) -> Result<T, Error> {
             return Err(Error::internal("The answer was held back, because its rights were not checked."));
         }
         _ if op.recorded.load(Ordering::Acquire) => {}
-        Ok(_) if op.entry.audited => op.audit_alone(op.record(ObjectRef::System, &op.subject, "ok", "nothing changed")).await,
+        // What cannot be recorded is not answered: neither a look at the records nor a change that changes nothing.
+        Ok(_) if op.entry.audited => op.audit_alone(op.record(ObjectRef::System, &op.subject, "ok", "nothing changed")).await?,
         Err(e) if matches!(e.code, ErrorCode::Unauthenticated | ErrorCode::TooMany) => {}
         Err(e) if op.entry.audited || e.code == ErrorCode::Forbidden => {
             let detail: String = e.message.chars().take(500).collect();
-            op.audit_alone(op.record(ObjectRef::System, &op.subject, &code_word(e.code), &detail)).await;
+            let _ = op.audit_alone(op.record(ObjectRef::System, &op.subject, &code_word(e.code), &detail)).await;
         }
         _ => {}
     }
@@ -281,7 +318,7 @@ async fn settle<T>(op: &Op, result: Result<T, Error>) -> Result<T, Error> {
 fn done<T>(rqctx: &Rq, begun: Instant, result: Result<T, Error>) -> Result<T, Problem> {
     let api = rqctx.context();
     let status = result.as_ref().err().map_or(200, |e| e.code.status());
-    let name = authz::find(&rqctx.endpoint.operation_id).map_or("unknown", |e| e.name);
+    let name = authz::find(rqctx.operation).map_or("unknown", |e| e.name);
     api.counters.count(name, status, begun.elapsed());
     tracing::debug!(operation = name, status, request = %rqctx.request_id, micros = begun.elapsed().as_micros() as u64, "request");
     result.map_err(|e| {
@@ -304,7 +341,7 @@ fn code_word(code: ErrorCode) -> String {
 
 fn once<A: Answer, B: Serialize>(rqctx: &Rq, body: &B) -> Result<Option<Once>, Error> {
     let Some(value) = rqctx.request.headers().get("idempotency-key") else { return Ok(None) };
-    let bad = || Error::malformed(format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} printable ASCII characters."));
+    let bad = || Error::malformed_field("idempotency-key", format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} printable ASCII characters."));
     let key = value.to_str().map_err(|_| bad())?.to_string();
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
         return Err(bad());
@@ -315,7 +352,7 @@ fn once<A: Answer, B: Serialize>(rqctx: &Rq, body: &B) -> Result<Option<Once>, E
         fields.remove("password");
     }
     let uri = rqctx.request.uri();
-    let text = format!("{}\n{}\n{}\n{json}", rqctx.endpoint.operation_id, uri.path(), uri.query().unwrap_or_default());
+    let text = format!("{}\n{}\n{}\n{json}", rqctx.operation, uri.path(), uri.query().unwrap_or_default());
     Ok(Some(Once { key, sha256: sha256_hex(text.as_bytes()), status: A::STATUS, secret: A::SECRET }))
 }
 
@@ -343,20 +380,43 @@ pub(crate) fn task_path(id: virga_model::TaskId) -> String {
     format!("/v1/tasks/{id}")
 }
 
-/// Implements the API's trait by the functions of the same names in the nouns' files.
+/// Calls the functions of the operations' names in the nouns' files.
 macro_rules! operations {
     ($($noun:ident :: $name:ident ($($arg:ident : $ty:ty),*) -> $out:ty;)*) => {
-        /// The API, served.
-        pub enum Server {}
+        /// Reads what an operation takes, and does it.
+        ///
+        /// # Errors
+        /// As the operation says.
+        #[allow(clippy::result_large_err)] // the type is the API's
+        pub async fn call(rqctx: Rq, mut sent: Sent) -> Result<Response<Body>, Problem> {
+            match rqctx.operation {
+                $(
+                    stringify!($name) => {
+                        $(let $arg = <$ty as FromSent>::from_sent(&rqctx.request.parts, &mut sent)?;)*
+                        // In a place of its own, so that the future of all operations is not as large as the largest.
+                        let done = Box::pin($noun::$name(rqctx, $($arg),*)).await?;
+                        Ok(done.to_result()?)
+                    }
+                )*
+                other => Err(Error::internal(format!("Nobody does {other}.")).into()),
+            }
+        }
 
-        impl VirgaApi for Server {
-            type Context = Arc<Api>;
+        /// Only to be compiled: that [`call`] takes and answers what the API declares, all of it.
+        #[allow(dead_code)]
+        enum AsDeclared {}
+
+        impl VirgaApi for AsDeclared {
+            type Context = ();
             $(
-                async fn $name(rqctx: Rq, $($arg: $ty),*) -> Result<$out, Problem> {
-                    $noun::$name(rqctx, $($arg),*).await
+                async fn $name(_: RequestContext<()>, $(_: $ty),*) -> Result<$out, Problem> {
+                    Err(Error::internal("The declaration does nothing.").into())
                 }
             )*
         }
+
+        // An operation without a line in the authorization table does not compile.
+        $(const _: &authz::Entry = authz::entry(stringify!($name));)*
     };
 }
 
@@ -421,4 +481,8 @@ operations! {
     event::event_list(query: Query<ListQuery>) -> Ok200<PageBody<Event>>;
     event::event_stream(query: Query<EventStreamQuery>, headers: Header<EventStreamHeaders>) -> Raw;
     event::audit_list(query: Query<ListQuery>) -> Ok200<PageBody<AuditRecord>>;
+    event::audit_export(query: Query<AuditExportQuery>) -> Raw;
+    event::audit_anchor_list(query: Query<ListQuery>) -> Ok200<PageBody<AuditAnchor>>;
+    event::audit_retention_view() -> Ok200<AuditRetention>;
+    event::audit_retention_update(body: TypedBody<AuditRetention>) -> Ok200<AuditRetention>;
 }

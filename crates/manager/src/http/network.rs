@@ -2,7 +2,7 @@
 
 use super::{Accepts, Created, Ok200, Rq, Tagged, accept, change, run, tagged};
 use crate::network;
-use dropshot::{Header, HttpResponseCreated, HttpResponseOk, Path, Query, TypedBody};
+use dropshot::{HttpResponseCreated, HttpResponseOk};
 use virga_api::v1::*;
 
 pub async fn network_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<Network>>, Problem> {

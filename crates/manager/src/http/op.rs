@@ -16,8 +16,8 @@ use virga_model::role::{Privilege, Target, Visible};
 use virga_model::task::ObjectRef;
 use virga_model::vm::Vm;
 use virga_model::{Error, ErrorCode, Time};
-use virga_store::Tx;
 use virga_store::idempotency::Begin;
+use virga_store::{StoreError, Tx};
 
 /// An `Idempotency-Key` with the hash of the request it came with.
 #[derive(Clone, Debug)]
@@ -110,7 +110,7 @@ impl Op {
             let body = if once.secret { String::new() } else { serde_json::to_string(answer).map_err(|e| Error::internal(e.to_string()))? };
             virga_store::idempotency::finish(&mut tx, self.caller.user, &once.key, once.status, &body, location).await?;
         }
-        tx.commit().await?;
+        virga_crash::step(virga_crash::Step::RequestCommit, async { Ok(tx.commit().await?) }).await?;
         self.recorded.store(true, Ordering::Release);
         self.m.committed();
         Ok(())
@@ -154,7 +154,7 @@ impl Op {
         if fits {
             return Ok(());
         }
-        Err(Error::new(ErrorCode::PreconditionFailed, format!("If-Match is {wanted}, but the object's ETag is {own} by now."))
+        Err(Error::new(ErrorCode::PreconditionFailed, format!("If-Match is {}, but the object's ETag is {own} by now.", virga_model::name::shown(wanted)))
             .with_hint("Read the object again and repeat the change."))
     }
 
@@ -163,7 +163,7 @@ impl Op {
     /// # Errors
     /// What the database says; then the change must not be made either.
     pub async fn audit(&self, tx: &mut Tx, object: ObjectRef, name: &str, detail: &str) -> Result<(), Error> {
-        virga_store::audit::append(tx, &self.record(object, name, "ok", detail)).await?;
+        virga_store::audit::append(tx, &self.record(object, name, "ok", detail)).await.map_err(|e| unrecorded(&e))?;
         self.audited.store(true, Ordering::Release);
         Ok(())
     }
@@ -185,15 +185,24 @@ impl Op {
     }
 
     /// An audit record of its own, in a transaction of its own, for what was refused or changed nothing.
-    pub(crate) async fn audit_alone(&self, record: AuditRecord) {
+    ///
+    /// # Errors
+    /// Unavailable when it cannot be written; then what it is about must not be answered as done.
+    pub(crate) async fn audit_alone(&self, record: AuditRecord) -> Result<(), Error> {
         let write = async {
             let mut tx = self.m.store.write().await?;
             virga_store::audit::append(&mut tx, &record).await?;
             tx.commit().await
         };
         match write.await {
-            Ok(()) => self.recorded.store(true, Ordering::Release),
-            Err(e) => tracing::error!(error = %e, operation = self.entry.name, request = %self.request_id, "audit record not written"),
+            Ok(()) => {
+                self.recorded.store(true, Ordering::Release);
+                Ok(())
+            }
+            Err(e) => {
+                tracing::error!(error = %e, operation = self.entry.name, request = %self.request_id, "audit record not written");
+                Err(unrecorded(&e))
+            }
         }
     }
 
@@ -205,12 +214,27 @@ impl Op {
     /// A refusal for lack of room without the names of hosts, for callers who may not see hosts.
     #[must_use]
     pub fn veil(&self, mut e: Error) -> Error {
-        if e.code == ErrorCode::NoCapacity && !self.caller.has(Privilege::HostRead) {
-            e.refusals.clear();
+        let seen = self.visible(Privilege::HostRead);
+        if e.code == ErrorCode::NoCapacity && !seen.all {
+            // What stands in the message may be of any host; of the list only what is not the caller's goes.
+            e.refusals.retain(|r| seen.hosts.contains(&r.host));
             e.message = "No host has room for the VM as it was asked for.".into();
             e.hint = Some("Ask for less memory, fewer vCPUs or smaller disks, or ask an operator.".into());
         }
         e
+    }
+}
+
+/// The refusal of what cannot be recorded (`reliability.md` X20): no record, no change.
+fn unrecorded(e: &StoreError) -> Error {
+    match e {
+        StoreError::Full => Error::from(StoreError::Full),
+        StoreError::Busy => Error::unavailable("The database is busy, so the request was not done.").with_hint("Try again in a moment."),
+        _ => {
+            tracing::error!(error = %e, "the audit table cannot be written: changes are refused");
+            Error::unavailable("The request was not done, because its audit record cannot be written.")
+                .with_hint("Tell an administrator: the log of the manager says more. Reading goes on working.")
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Rq, SignedInAnswer, run};
 use crate::{auth, session};
-use dropshot::{HttpResponseCreated, HttpResponseDeleted, HttpResponseHeaders, HttpResponseOk, HttpResponseUpdatedNoContent, TypedBody};
-use virga_api::v1::{PasswordChange, Problem, SignIn, SignedInHeaders, WhoAmI};
+use dropshot::{HttpResponseCreated, HttpResponseDeleted, HttpResponseHeaders, HttpResponseOk, HttpResponseUpdatedNoContent};
+use virga_api::v1::{PasswordChange, Problem, SignIn, SignedInHeaders, TypedBody, WhoAmI};
 
 pub async fn session_create(rqctx: Rq, body: TypedBody<SignIn>) -> Result<SignedInAnswer, Problem> {
     let address = rqctx.request.remote_addr().ip();

@@ -2,7 +2,7 @@
 
 use super::{Ok200, Rq, run};
 use crate::task_api;
-use dropshot::{HttpResponseOk, Path, Query};
+use dropshot::HttpResponseOk;
 use virga_api::v1::*;
 
 pub async fn task_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<Task>>, Problem> {

@@ -2,7 +2,7 @@
 
 use super::{Created, Deleted, Ok200, Rq, Tagged, change, run, tagged};
 use crate::{token, user};
-use dropshot::{Header, HttpResponseCreated, HttpResponseDeleted, HttpResponseOk, Path, Query, TypedBody};
+use dropshot::{HttpResponseCreated, HttpResponseDeleted, HttpResponseOk};
 use virga_api::v1::*;
 
 pub async fn user_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<User>>, Problem> {
@@ -26,7 +26,7 @@ pub async fn user_delete(rqctx: Rq, path: Path<UserPath>, _: Header<ChangeHeader
 }
 
 pub async fn role_list(rqctx: Rq) -> Result<Ok200<Vec<RoleInfo>>, Problem> {
-    run(&rqctx, |_| async { Ok(HttpResponseOk(user::roles())) }).await
+    run(&rqctx, |op| async move { user::roles(&op).await.map(HttpResponseOk) }).await
 }
 
 pub async fn role_binding_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<RoleBinding>>, Problem> {

@@ -2,7 +2,7 @@
 
 use super::{Accepts, Created, Ok200, Raw, Rq, Tagged, accept, accepted, change, run, tagged};
 use crate::{console, vm};
-use dropshot::{Header, HttpResponseCreated, HttpResponseOk, Path, Query, TypedBody, WebsocketUpgrade};
+use dropshot::{HttpResponseCreated, HttpResponseOk};
 use virga_api::v1::*;
 
 type Change = Result<Accepts<Accepted>, Problem>;

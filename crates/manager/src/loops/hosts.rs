@@ -18,7 +18,7 @@ pub async fn round(m: &Manager, seen: &mut Seen) -> Result<(), Error> {
     let hosts = virga_store::host::all(&mut tx).await?;
     drop(tx);
     let now = m.now();
-    let states: HashMap<HostId, HostState> = hosts.iter().map(|h| (h.id, m.heard.state(h, now))).collect();
+    let states: HashMap<HostId, HostState> = hosts.iter().map(|h| (h.id, m.host_state(h))).collect();
     // A host that was not seen before (a new one, or a manager that has just started) makes no event.
     let changed: Vec<&Host> = hosts.iter().filter(|h| seen.0.get(&h.id).is_some_and(|before| *before != states[&h.id])).collect();
     if !changed.is_empty() {

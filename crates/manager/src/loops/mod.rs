@@ -1,11 +1,14 @@
 //! Loops: each looks at rows from time to time and decides; what is to be done on a node becomes a task. With several
-//! managers a lease lets one at a time run each loop.
+//! managers a lease lets one at a time run each loop that is about rows.
 
+pub mod audit;
 mod expire;
+mod forget;
 mod hosts;
 mod repair;
 
 use crate::state::Manager;
+use crate::supervise;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -13,9 +16,12 @@ use tokio::task::JoinHandle;
 use virga_model::Error;
 
 /// A loop: its name, how often it looks, what it does.
+#[derive(Clone, Copy)]
 struct Loop {
     name: &'static str,
     every: Duration,
+    /// One manager at a time does it; else each does it for itself.
+    shared: bool,
 }
 
 /// The lease lasts for several rounds, so that one slow round does not make another manager join in.
@@ -25,46 +31,54 @@ const LEASE_ROUNDS: u32 = 3;
 #[must_use]
 pub fn spawn(m: &Arc<Manager>, stop: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
     vec![
-        run(m, stop, Loop { name: "expire", every: Duration::from_secs(60) }, |m| async move { expire::round(&m).await }),
-        run_with(m, stop, Loop { name: "hosts", every: Duration::from_secs(2) }, hosts::Seen::default()),
-        run(m, stop, Loop { name: "repair", every: Duration::from_secs(5) }, |m| async move { repair::round(&m).await }),
+        run(m, stop, Loop { name: "expire", every: Duration::from_secs(60), shared: true }, |m| async move { expire::round(&m).await }),
+        run_with(m, stop, Loop { name: "hosts", every: Duration::from_secs(2), shared: true }),
+        run(m, stop, Loop { name: "forget", every: Duration::from_secs(60), shared: false }, |m| async move { forget::round(&m).await }),
+        run(m, stop, Loop { name: "repair", every: Duration::from_secs(5), shared: true }, |m| async move { repair::round(&m).await }),
     ]
 }
 
 fn run<F, Fut>(m: &Arc<Manager>, stop: &watch::Receiver<bool>, l: Loop, round: F) -> JoinHandle<()>
 where
     F: Fn(Arc<Manager>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), Error>> + Send,
+    Fut: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    let (m, mut stop) = (m.clone(), stop.clone());
-    tokio::spawn(async move {
-        while !wait(&mut stop, l.every).await {
-            if lease(&m, &l).await {
-                report(l.name, round(m.clone()).await);
+    let (own, own_stop, round) = (m.clone(), stop.clone(), Arc::new(round));
+    supervise::spawn(m, stop, l.name, move || {
+        let (m, mut stop, round) = (own.clone(), own_stop.clone(), round.clone());
+        async move {
+            while !wait(&m, &mut stop, l.every).await {
+                if !l.shared || lease(&m, &l).await {
+                    report(l.name, round(m.clone()).await);
+                }
             }
         }
     })
 }
 
 /// The loop over hosts remembers what it saw last.
-fn run_with(m: &Arc<Manager>, stop: &watch::Receiver<bool>, l: Loop, mut seen: hosts::Seen) -> JoinHandle<()> {
-    let (m, mut stop) = (m.clone(), stop.clone());
-    tokio::spawn(async move {
-        while !wait(&mut stop, l.every).await {
-            if lease(&m, &l).await {
-                report(l.name, hosts::round(&m, &mut seen).await);
-            } else {
-                seen = hosts::Seen::default();
+fn run_with(m: &Arc<Manager>, stop: &watch::Receiver<bool>, l: Loop) -> JoinHandle<()> {
+    let (own, own_stop) = (m.clone(), stop.clone());
+    supervise::spawn(m, stop, l.name, move || {
+        let (m, mut stop, mut seen) = (own.clone(), own_stop.clone(), hosts::Seen::default());
+        async move {
+            while !wait(&m, &mut stop, l.every).await {
+                if lease(&m, &l).await {
+                    report(l.name, hosts::round(&m, &mut seen).await);
+                } else {
+                    seen = hosts::Seen::default();
+                }
             }
         }
     })
 }
 
 /// Waits for the next round; true when the manager stops.
-async fn wait(stop: &mut watch::Receiver<bool>, every: Duration) -> bool {
+async fn wait(m: &Manager, stop: &mut watch::Receiver<bool>, every: Duration) -> bool {
     tokio::select! {
+        biased;
         r = stop.wait_for(|s| *s) => { let _ = r; true }
-        () = tokio::time::sleep(every) => false,
+        () = m.wait(every) => false,
     }
 }
 

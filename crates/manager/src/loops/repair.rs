@@ -29,7 +29,7 @@ pub async fn round(m: &Manager) -> Result<(), Error> {
     if vms.is_empty() {
         return Ok(());
     }
-    let states: HashMap<HostId, HostState> = virga_store::host::all(&mut tx).await?.iter().map(|h| (h.id, m.heard.state(h, now))).collect();
+    let states: HashMap<HostId, HostState> = virga_store::host::all(&mut tx).await?.iter().map(|h| (h.id, m.host_state(h))).collect();
     let mut due = Vec::new();
     for vm in vms {
         let up = vm.host.is_some_and(|h| states.get(&h) == Some(&HostState::Up));

@@ -1,13 +1,16 @@
 //! Takes what a host reports into rows, events and memory.
 
+use std::collections::{HashMap, HashSet};
 use virga_model::event::{Event, Severity};
 use virga_model::host::Host;
 use virga_model::order::{Report, ReportAck, VmReport};
 use virga_model::task::ObjectRef;
 use virga_model::vm::{Desired, Drift, Observed, Vm, VmState};
-use virga_model::{Error, Time};
+use virga_model::{Error, HostId, Time, VmId};
 use virga_store::Tx;
+use virga_store::vm::Stored;
 
+use super::inbox;
 use crate::state::Manager;
 
 /// Milliseconds between two writes of a host's last report.
@@ -18,11 +21,34 @@ const LAST_REPORT_WRITE_MS: i64 = 10_000;
 /// # Errors
 /// The database is not there; then the agent reports everything again.
 pub async fn take(manager: &Manager, host: Host, report: Report) -> Result<ReportAck, Error> {
-    let now = manager.now();
-    let resync = !report.full && !manager.heard.knows(host.id);
-    manager.heard.note(host.id);
+    if is_routine(&report) && host.last_report_at.is_some() {
+        return take_routine(manager, host.id, host.last_report_at, &report).await;
+    }
+    let ack = note(manager, host.id, &report);
+    let behind = inbox::bring(manager, host, report).await?;
+    Ok(ReportAck { behind, ..ack })
+}
+
+/// Whether a report holds nothing for rows but the word that the host is there. At rest, all are.
+pub(super) fn is_routine(report: &Report) -> bool {
+    !report.full && report.facts.is_none() && report.foreign_vms.is_none() && report.vms.is_empty()
+}
+
+/// Takes a routine report of the host whose row said last that it was heard of at `last`.
+pub(super) async fn take_routine(manager: &Manager, host: HostId, last: Option<Time>, report: &Report) -> Result<ReportAck, Error> {
+    let ack = note(manager, host, report);
+    if last.is_none_or(|t| manager.now().millis_since(t) >= LAST_REPORT_WRITE_MS) {
+        inbox::stamp(manager, host).await?;
+    }
+    Ok(ack)
+}
+
+/// Notes what lives in memory only.
+fn note(manager: &Manager, host: HostId, report: &Report) -> ReportAck {
+    let resync = !report.full && !manager.heard.knows(host);
+    manager.heard.note(host, manager.steady());
     if let Some(s) = report.host_sample {
-        manager.stats.add_host(host.id, s);
+        manager.stats.add_host(host, s);
     }
     for s in &report.vm_samples {
         manager.stats.add_vm(s.vm, s.sample);
@@ -30,21 +56,30 @@ pub async fn take(manager: &Manager, host: Host, report: Report) -> Result<Repor
     for v in &report.vms {
         manager.stats.set_progress(v.id, v.progress.clone());
     }
-    let stale = host.last_report_at.is_none_or(|t| now.millis_since(t) >= LAST_REPORT_WRITE_MS);
-    if stale || report.full || report.facts.is_some() || report.foreign_vms.is_some() || !report.vms.is_empty() {
-        let mut tx = manager.store.write().await?;
-        virga_store::host::set_last_report(&mut tx, host.id, now).await?;
-        take_facts(&mut tx, &host, &report).await?;
-        for v in &report.vms {
-            take_vm(&mut tx, &host, v, report.full, now).await?;
+    ReportAck { resync, behind: 0, managers: manager.managers.addresses() }
+}
+
+/// Writes a report into rows. Answers with the highest revision in rows that it was behind, and so was not heard.
+pub(super) async fn write(tx: &mut Tx, host: &Host, report: &Report, now: Time) -> Result<u64, Error> {
+    let mut behind = 0;
+    virga_store::host::set_last_report(tx, host.id, now).await?;
+    let told_of_vms = report.full || !report.vms.is_empty();
+    let there = if told_of_vms { virga_store::vm::observed_on_host(tx, host.id).await? } else { HashMap::new() };
+    take_facts(tx, host, report, &there).await?;
+    for v in &report.vms {
+        // After a manager's start every host tells everything again, and hardly anything of it is news.
+        let news = v.progress.is_some() || there.get(&v.id).is_none_or(|row| !row.is(&v.observed));
+        if news {
+            // Agents that do not count their reports begin anew with each full one.
+            behind = behind.max(take_vm(tx, host, v, report.full && report.revision == 0, report.full, now).await?);
         }
-        if report.full && report.hypervisor_up {
-            take_absent(&mut tx, &host, &report.vms, now).await?;
-        }
-        tx.commit().await?;
-        manager.committed();
     }
-    Ok(ReportAck { resync })
+    let told: HashSet<VmId> = report.vms.iter().map(|v| v.id).collect();
+    if report.full && report.hypervisor_up && there.keys().any(|id| !told.contains(id)) {
+        behind = behind.max(take_absent(tx, host, report, &told, now).await?);
+    }
+    // Of a part of what a host says, nobody can tell whether it was late.
+    Ok(if report.full { behind } else { 0 })
 }
 
 /// Takes what an agent answered to a call about one VM.
@@ -54,38 +89,44 @@ pub async fn take(manager: &Manager, host: Host, report: Report) -> Result<Repor
 pub async fn take_answer(manager: &Manager, host: &Host, answer: &VmReport) -> Result<(), Error> {
     manager.stats.set_progress(answer.id, answer.progress.clone());
     let mut tx = manager.store.write().await?;
-    take_vm(&mut tx, host, answer, false, manager.now()).await?;
+    take_vm(&mut tx, host, answer, false, false, manager.now()).await?;
     tx.commit().await?;
     manager.committed();
     Ok(())
 }
 
-async fn take_facts(tx: &mut Tx, host: &Host, report: &Report) -> Result<(), Error> {
-    if report.facts.is_none() && report.foreign_vms.is_none() {
+async fn take_facts(tx: &mut Tx, host: &Host, report: &Report, there: &HashMap<VmId, Stored>) -> Result<(), Error> {
+    let foreign = super::ahead::foreign(host, report, |vm| there.contains_key(&vm));
+    if report.facts.is_none() && foreign == host.facts.foreign_vms {
         return Ok(());
     }
     let mut facts = report.facts.as_deref().cloned().unwrap_or_else(|| host.facts.clone());
-    facts.foreign_vms = report.foreign_vms.clone().unwrap_or_else(|| host.facts.foreign_vms.clone());
+    facts.foreign_vms = foreign;
     Ok(virga_store::host::set_facts(tx, host.id, &facts).await?)
 }
 
 /// One VM. A VM of another host, or of none, is not this host's to speak about: `observe` sees to it. What was said
-/// earlier and arrives later (the answer to a call, overtaken by a report) is ignored; a full report is a new beginning,
-/// also for an agent that lost its count.
-async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, full: bool, now: Time) -> Result<(), Error> {
-    let Some(before) = virga_store::vm::get(tx, report.id).await? else { return Ok(()) };
-    if !full && before.observed.revision > report.observed.revision {
-        return Ok(());
+/// earlier and arrives later (an answer or a report that was long under way) is ignored, unless `anew`: then the host
+/// begins to count anew. Answers with the revision of the row, when that is newer; 0: it is not.
+async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, anew: bool, full: bool, now: Time) -> Result<u64, Error> {
+    let Some(before) = virga_store::vm::get(tx, report.id).await? else { return Ok(0) };
+    if !anew && before.observed.revision > report.observed.revision {
+        return Ok(if before.host == Some(host.id) { before.observed.revision } else { 0 });
     }
     let retold;
-    let observed = if full && report.observed.generation < before.observed.generation {
+    let observed = if let Some(ahead) = super::ahead::observed(tx, host, &before, report).await? {
+        retold = ahead;
+        &retold
+    } else if full && report.observed.generation < before.observed.generation {
         // The agent lost its journal. What it sees counts; what it was told must be told again: the repair loop does.
         retold = Observed { generation: before.observed.generation, settled: false, ..report.observed.clone() };
         &retold
     } else {
         &report.observed
     };
-    let changed = virga_store::vm::observe(tx, report.id, observed, host.id).await?;
+    let mut changed = virga_store::vm::observe(tx, report.id, observed, host.id).await?;
+    // An agent that was started anew counts anew; that alone is news for nobody.
+    changed &= before.observed != Observed { revision: before.observed.revision, ..observed.clone() };
     if changed {
         tell(tx, &before, observed, now).await?;
     }
@@ -93,23 +134,34 @@ async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, full: bool, now: T
     if changed || report.progress.is_some() {
         virga_store::task::wake(tx, ObjectRef::Vm(report.id)).await?;
     }
-    Ok(())
+    Ok(0)
 }
 
-/// VMs that rows place on the host and that the host, whose hypervisor answers, does not know.
-async fn take_absent(tx: &mut Tx, host: &Host, reported: &[VmReport], now: Time) -> Result<(), Error> {
+/// VMs that rows place on the host and that the host, whose hypervisor answers, does not know. What a row learned after
+/// the report was made is not gone: answers with its revision.
+async fn take_absent(tx: &mut Tx, host: &Host, report: &Report, reported: &HashSet<VmId>, now: Time) -> Result<u64, Error> {
+    let mut behind = 0;
     for vm in virga_store::vm::on_host(tx, host.id).await? {
-        let ordered = vm.observed.generation > 0;
-        if !ordered || vm.observed.state == VmState::Absent || reported.iter().any(|r| r.id == vm.id) {
+        let told = vm.observed.generation > 0 && (vm.observed.state != VmState::Absent || !vm.observed.settled);
+        if !told || vm.observed.order_lost || reported.contains(&vm.id) {
+            continue;
+        }
+        if report.revision != 0 && vm.observed.revision > report.revision {
+            behind = behind.max(vm.observed.revision);
             continue;
         }
         let drift = Drift { what: "definition".into(), message: "The host does not know this VM any more.".into() };
-        let observed = Observed { state: VmState::Absent, drift: vec![drift], ..vm.observed.clone() };
-        if vm.desired != Desired::Absent && virga_store::vm::observe(tx, vm.id, &observed, host.id).await? {
+        // Who works on the VM must tell the host again; what is at rest is told to people, and nothing is undone.
+        let order_lost = !vm.observed.settled;
+        let drift = if vm.desired == Desired::Absent { Vec::new() } else { vec![drift] };
+        let observed = Observed { state: VmState::Absent, drift, order_lost, ..vm.observed.clone() };
+        let matters = vm.desired != Desired::Absent || order_lost;
+        if matters && virga_store::vm::observe(tx, vm.id, &observed, host.id).await? {
             tell(tx, &vm, &observed, now).await?;
+            virga_store::task::wake(tx, ObjectRef::Vm(vm.id)).await?;
         }
     }
-    Ok(())
+    Ok(behind)
 }
 
 /// Events of what changed. Their texts name no host: tenants read them, and tenants never see hosts.

@@ -17,7 +17,7 @@ use virga_model::event::{Event, Severity};
 use virga_model::host::Host;
 use virga_model::order::JoinAnswer;
 use virga_model::task::ObjectRef;
-use virga_model::{Error, ErrorCode, HostId, ImageId};
+use virga_model::{Error, ErrorCode, HostId, ImageId, Time};
 
 use super::report;
 use crate::secret;
@@ -72,12 +72,29 @@ async fn caller<T>(manager: &Manager, request: &Request<T>) -> Result<Host, Erro
     drop(tx);
     let used = secret::sha256_hex(leaf);
     match host.certificate_sha256.split_once(' ') {
+        // The row comes from a backup, and the certificate may have been renewed since: the first that comes, signed by our
+        // authority for this host, is the one from now on.
+        Some((virga_store::restored::CERTIFICATE_OPEN, _)) => set_certificates(manager, host, used).await,
         // The newest is used for the first time: from now on the one before it is worth nothing.
         Some((newest, _)) if newest == used => set_certificates(manager, host, used).await,
         Some((_, before)) if before == used => Ok(host),
         None if host.certificate_sha256 == used => Ok(host),
         _ => Err(denied("The certificate was replaced by another.")),
     }
+}
+
+/// As [`caller`] for the host whose newest certificate is used, without reading its whole row; when it last reported as
+/// the row says. Anything unusual is for [`caller`] to judge.
+async fn known<T>(manager: &Manager, request: &Request<T>) -> Result<(HostId, Option<Time>), Error> {
+    if let Some(leaf) = request.peer_certs().as_deref().and_then(|c| c.first())
+        && let Some(id) = host_of(leaf)
+    {
+        let row = virga_store::host::known(&mut manager.store.read().await?, id).await?;
+        if let Some(row) = row.filter(|r| r.certificate_sha256 == secret::sha256_hex(leaf)) {
+            return Ok((id, row.last_report_at));
+        }
+    }
+    caller(manager, request).await.map(|h| (h.id, h.last_report_at))
 }
 
 async fn set_certificates(manager: &Manager, host: Host, certificate_sha256: String) -> Result<Host, Error> {
@@ -109,10 +126,18 @@ impl ManagerApi for Service {
     }
 
     async fn report(&self, request: Request<Document>) -> Reply<Document> {
-        let host = caller(&self.manager, &request).await.map_err(|e| to_status(&e))?;
-        let report = decode(&request.into_inner().json).map_err(|e| to_status(&e))?;
-        let ack = report::take(&self.manager, host, report).await.map_err(|e| to_status(&e))?;
-        document(&ack)
+        let (id, last) = known(&self.manager, &request).await.map_err(|e| to_status(&e))?;
+        let ack = match decode(&request.get_ref().json).map_err(|e| to_status(&e))? {
+            routine if report::is_routine(&routine) => report::take_routine(&self.manager, id, last, &routine).await,
+            news => {
+                let host = caller(&self.manager, &request).await.map_err(|e| to_status(&e))?;
+                let manager = self.manager.clone();
+                // An agent that stops waiting must not break off a transaction that holds the reports of others as well.
+                let taken = virga_crash::spawn(async move { report::take(&manager, host, news).await });
+                taken.await.map_err(|e| Status::internal(e.to_string()))?
+            }
+        };
+        document(&ack.map_err(|e| to_status(&e))?)
     }
 
     /// A new certificate. The one in use stays good until the new one is used, so that a lost answer locks nobody out.
@@ -208,12 +233,12 @@ async fn join(manager: &Manager, json: &[u8], source: &str) -> Result<JoinAnswer
     virga_store::audit::append(&mut tx, &record).await?;
     tx.commit().await?;
     manager.committed();
-    Ok(JoinAnswer { host: id, certificate_pem, ca_pem: manager.ca.ca_pem().to_string() })
+    Ok(JoinAnswer { host: id, certificate_pem, ca_pem: manager.ca.ca_pem().to_string(), managers: manager.managers.addresses() })
 }
 
 async fn renew(manager: &Manager, host: Host, csr_pem: &str) -> Result<JoinAnswer, Error> {
     let (certificate_pem, certificate_sha256) = manager.ca.sign_host_csr(csr_pem, host.id)?;
     let in_use = host.certificate_sha256.split(' ').next_back().unwrap_or_default().to_string();
     let renewed = set_certificates(manager, host, format!("{certificate_sha256} {in_use}")).await?;
-    Ok(JoinAnswer { host: renewed.id, certificate_pem, ca_pem: manager.ca.ca_pem().to_string() })
+    Ok(JoinAnswer { host: renewed.id, certificate_pem, ca_pem: manager.ca.ca_pem().to_string(), managers: manager.managers.addresses() })
 }

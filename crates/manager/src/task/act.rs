@@ -1,5 +1,6 @@
 //! Does the one step that was decided.
 
+use virga_crash::{Step as Point, step};
 use virga_decide::task::{Call, Facts, Write};
 use virga_model::event::{Event, Severity};
 use virga_model::order::{CallHead, NodeAnswer, NodeCall};
@@ -40,9 +41,16 @@ pub(super) async fn call(manager: &Manager, task: &Task, facts: &Facts, call: &C
     let host = virga_store::host::get(&mut tx, host).await?.ok_or_else(gone)?;
     drop(tx);
     let head = CallHead { task: task.id, epoch: host.epoch, deadline_ms: CALL_DEADLINE_MS };
-    match manager.nodes.call(&host, head, node_call).await? {
-        NodeAnswer::Vm { report } => crate::node::report::take_answer(manager, &host, &report).await,
-        NodeAnswer::Done => forget_holder(manager, host.id, call, facts).await,
+    let effect = async {
+        // Whoever was held up for longer than its lease may be the second one at it: it tells agents nothing.
+        if task.lease_until.is_some_and(|t| manager.now() >= t) {
+            return Err(Error::unavailable("This manager was held up for longer than its lease on the task."));
+        }
+        manager.nodes.call(&host, head, node_call).await
+    };
+    match step(Point::TaskCall, effect).await? {
+        NodeAnswer::Vm { report } => step(Point::AnswerTake, crate::node::report::take_answer(manager, &host, &report)).await,
+        NodeAnswer::Done => step(Point::HolderForget, forget_holder(manager, host.id, call, facts)).await,
         NodeAnswer::Refused { error } => Err(error),
     }
 }
@@ -105,10 +113,7 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             if let Some(image) = &facts.image {
                 virga_store::image::delete(tx, image.id).await?;
                 let content = manager.image_folder().join(image.id.to_string());
-                match std::fs::remove_file(&content) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::internal(format!("The image's content cannot be removed: {e}."))),
-                    _ => {}
-                }
+                step(Point::ImageContentRemove, remove_content(&content)).await?;
                 event(manager, tx, task, "image.deleted", None, format!("Image {} was removed.", image.name)).await?;
             }
         }
@@ -120,6 +125,14 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
         }
     }
     Ok(())
+}
+
+/// Deletes a file of the library. Absent is success.
+async fn remove_content(file: &std::path::Path) -> Result<(), Error> {
+    match tokio::fs::remove_file(file).await {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::internal(format!("The image's content cannot be removed: {e}."))),
+        _ => Ok(()),
+    }
 }
 
 async fn bump(tx: &mut Tx, mut vm: Vm, now: virga_model::Time) -> Result<i64, Error> {

@@ -40,7 +40,7 @@ pub(super) async fn gather(manager: &Manager, tx: &mut Tx, task: &Task) -> Resul
 }
 
 fn fact(manager: &Manager, host: &Host) -> HostFact {
-    HostFact::new(host, manager.heard.state(host, manager.now()))
+    HostFact::new(host, manager.host_state(host))
 }
 
 async fn holders(manager: &Manager, tx: &mut Tx, has: impl Fn(&Host) -> bool) -> Result<Vec<HostFact>, Error> {

@@ -5,4 +5,5 @@
 
 mod act;
 mod facts;
+pub mod places;
 pub mod runner;

@@ -3,72 +3,112 @@
 //! No lock is held between two steps and nothing is remembered: a runner that is killed anywhere loses a lease of thirty
 //! seconds, and any manager goes on. What may run at the same time is bounded here, in one place.
 
-use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
-use virga_decide::task::{Facts, Step, Write, next};
+use virga_crash::Step as Point;
+use virga_decide::task::{Facts, Step, Write, next, refused};
 use virga_model::order::Progress;
 use virga_model::task::{Task, TaskState};
 use virga_model::{Error, ErrorCode, TaskId};
-use virga_store::StoreError;
+use virga_store::task_claim::{self, Class, Lease, Room};
 
 use super::act;
+use super::places::{PARTY_MAX, Places};
 use crate::state::{Manager, lock};
+use crate::task_new::ALL_TASKS_MAX;
 
 /// Tasks that one manager works on at the same time.
 pub const TASKS_AT_ONCE: u32 = 64;
 /// Seconds of a lease; longer than any single step ([`act::CALL_DEADLINE_MS`]).
 const LEASE_SECONDS: i64 = 30;
+/// Milliseconds of a lease that must be left for a step; else it is drawn out first. As long as a call to an agent.
+const HOLD_AGAIN_MS: i64 = act::CALL_DEADLINE_MS.cast_signed();
 /// Longest sleep when nothing is due by this manager's knowledge; others may have made tasks.
 const IDLE: Duration = Duration::from_secs(1);
 /// First wait after a call that did not get through; doubles up to [`BACKOFF_MS_MAX`].
 const BACKOFF_MS: i64 = 500;
 /// Longest such wait.
 const BACKOFF_MS_MAX: i64 = 15_000;
+/// Time between two counts of all tasks.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// Steps of a task without a pause; more would be a circle in `next`.
 const STEPS_MAX: usize = 32;
 
 /// Works on due tasks until `stop`.
 pub async fn run(manager: Arc<Manager>, mut stop: watch::Receiver<bool>) {
-    let at_work: Arc<Mutex<HashSet<TaskId>>> = Arc::default();
+    let places: Arc<Mutex<Places>> = Arc::default();
+    let mut counted: Option<Duration> = None;
     while !*stop.borrow() {
-        let room = TASKS_AT_ONCE.saturating_sub(u32::try_from(lock(&at_work).len()).unwrap_or(u32::MAX));
-        match claim(&manager, room).await {
+        if counted.is_none_or(|at| manager.steady().saturating_sub(at) >= COUNT_EVERY) {
+            counted = Some(manager.steady());
+            look_at_the_queue(&manager).await;
+        }
+        match claim(&manager, &places).await {
             Ok(tasks) => {
                 for task in tasks {
-                    spawn(&manager, &at_work, task);
+                    spawn(&manager, &places, task);
                 }
             }
             Err(e) => tracing::warn!(error = %e, "tasks cannot be claimed"),
         }
         let idle = idle_time(&manager).await;
         tokio::select! {
-            () = tokio::time::sleep(idle) => {}
+            // In this order, not at random: the same simulation takes the same steps.
+            biased;
+            () = manager.wait(idle) => {}
             () = manager.runner.notified() => {}
             _ = stop.wait_for(|s| *s) => {}
         }
     }
 }
 
-fn spawn(manager: &Arc<Manager>, at_work: &Arc<Mutex<HashSet<TaskId>>>, task: Task) {
-    if !lock(at_work).insert(task.id) {
+/// Whether the installation has as many tasks as it takes.
+async fn look_at_the_queue(manager: &Manager) {
+    let count = async {
+        let mut tx = manager.store.read().await?;
+        task_claim::active(&mut tx, ALL_TASKS_MAX).await
+    };
+    if let Ok(n) = count.await {
+        manager.tasks_full.store(n >= ALL_TASKS_MAX, Ordering::Relaxed);
+    }
+}
+
+/// A task's place; given back however the work on it ends, also by a panic.
+struct Place {
+    manager: Arc<Manager>,
+    places: Arc<Mutex<Places>>,
+    id: TaskId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The lease runs out and the task is looked at again: a panic costs half a minute each time, no more.
+            self.manager.panics.count("task");
+            tracing::error!(task = %self.id, "work on a task panicked");
+        }
+        lock(&self.places).give_back(self.id);
+        self.manager.runner.notify_one();
+    }
+}
+
+fn spawn(manager: &Arc<Manager>, places: &Arc<Mutex<Places>>, task: Task) {
+    if !lock(places).take(&task) {
         return;
     }
-    let (manager, at_work) = (manager.clone(), at_work.clone());
-    tokio::spawn(async move {
-        let id = task.id;
-        if let Err(e) = work(&manager, task).await {
+    let place = Place { manager: manager.clone(), places: places.clone(), id: task.id };
+    virga_crash::spawn(async move {
+        if let Err(e) = work(&place.manager, task).await {
             // The lease runs out and the task is looked at again.
-            tracing::warn!(task = %id, error = %e, "a task could not be worked on");
+            tracing::warn!(task = %place.id, error = %e, "a task could not be worked on");
         }
-        lock(&at_work).remove(&id);
-        manager.runner.notify_one();
     });
 }
 
-async fn claim(manager: &Manager, room: u32) -> Result<Vec<Task>, StoreError> {
-    if room == 0 {
+async fn claim(manager: &Manager, places: &Mutex<Places>) -> Result<Vec<Task>, Error> {
+    if lock(places).free(Class::Ha, &[]) == 0 {
         return Ok(Vec::new());
     }
     let now = manager.now();
@@ -79,10 +119,26 @@ async fn claim(manager: &Manager, room: u32) -> Result<Vec<Task>, StoreError> {
     if due.is_none_or(|t| t > now) {
         return Ok(Vec::new());
     }
-    let mut tx = manager.store.write().await?;
-    let tasks = virga_store::task::claim(&mut tx, &manager.instance, now, now.plus_seconds(LEASE_SECONDS), room).await?;
-    tx.commit().await?;
-    Ok(tasks)
+    let claimed = async {
+        let mut tx = manager.store.write().await?;
+        let lease = Lease { owner: &manager.instance, now, until: now.plus_seconds(LEASE_SECONDS) };
+        let (mut tasks, mut counts) = (Vec::new(), Vec::new());
+        for class in Class::ALL {
+            let (free, held, mut turn) = {
+                let p = lock(places);
+                (p.free(class, &counts), p.held(class), p.turn(class))
+            };
+            // Nobody else can do what high availability does: it is one party, and no party of it waits for another.
+            let party_max = if class == Class::Ha { TASKS_AT_ONCE } else { PARTY_MAX };
+            let mut got = task_claim::claim(&mut tx, lease, class, Room { places: free, party_max, held: &held }, &mut turn).await?;
+            lock(places).served(class, turn);
+            counts.push((class, u32::try_from(got.len()).unwrap_or(u32::MAX)));
+            tasks.append(&mut got);
+        }
+        tx.commit().await?;
+        Ok(tasks)
+    };
+    virga_crash::step(Point::TaskClaim, claimed).await
 }
 
 async fn idle_time(manager: &Manager) -> Duration {
@@ -103,7 +159,7 @@ async fn work(manager: &Manager, mut task: Task) -> Result<(), Error> {
     if task.state == TaskState::Queued {
         task.state = TaskState::Running;
         task.started_at = Some(manager.now());
-        save(manager, &mut task, None, None).await?;
+        save(manager, &mut task, Point::TaskHold, None, None).await?;
     }
     for _ in 0..STEPS_MAX {
         let mut tx = manager.store.read().await?;
@@ -112,18 +168,29 @@ async fn work(manager: &Manager, mut task: Task) -> Result<(), Error> {
             Some(row) if row.lease_owner.as_deref() == Some(&*manager.instance) && !row.state.is_final() => task.cancel = row.cancel,
             _ => return Ok(()),
         }
+        if task.lease_until.is_none_or(|t| t.millis_since(manager.now()) < HOLD_AGAIN_MS) {
+            drop(tx);
+            save(manager, &mut task, Point::TaskHold, None, None).await?;
+            continue;
+        }
         let facts = super::facts::gather(manager, &mut tx, &task).await?;
         drop(tx);
-        let step = next(&task, &facts, manager.now());
+        let mut step = next(&task, &facts, manager.now());
         tracing::debug!(task = %task.id, kind = %task.kind, ?step, "next step");
+        if let Step::Call(call) = &step {
+            match act::call(manager, &task, &facts, call).await {
+                Ok(()) => {
+                    task.attempt = 0;
+                    continue;
+                }
+                Err(e) if e.code.retryable() => return back_off(manager, &mut task, &e).await,
+                Err(e) => step = refused(&task, &facts, call, &e),
+            }
+        }
         match step {
             Step::Wait { ms, why, progress } => return wait(manager, &mut task, ms, why, progress).await,
-            Step::Call(call) => match act::call(manager, &task, &facts, &call).await {
-                Ok(()) => task.attempt = 0,
-                Err(e) if e.code.retryable() => return back_off(manager, &mut task, &e).await,
-                Err(e) => return end(manager, &mut task, &facts, TaskState::Failed, String::new(), Some(e)).await,
-            },
-            Step::Write(w) => match save(manager, &mut task, Some((&facts, &w)), None).await {
+            Step::Call(_) => return Err(Error::internal("A refused call is answered by no other call.")),
+            Step::Write(w) => match save(manager, &mut task, Point::TaskWrite, Some((&facts, &w)), None).await {
                 Ok(()) => {}
                 Err(e) if e.code == ErrorCode::PreconditionFailed => {}
                 Err(e) => return Err(e),
@@ -144,7 +211,7 @@ async fn wait(manager: &Manager, task: &mut Task, ms: i64, why: String, progress
     task.not_before = manager.now().plus_millis(ms);
     let owner = task.lease_owner.take();
     task.lease_until = None;
-    save_row(manager, task, owner.as_deref(), None, None).await
+    save_row(manager, task, Point::TaskWait, owner.as_deref(), None, None).await
 }
 
 async fn back_off(manager: &Manager, task: &mut Task, e: &Error) -> Result<(), Error> {
@@ -163,21 +230,28 @@ async fn end(manager: &Manager, task: &mut Task, facts: &Facts, state: TaskState
         let total = task.progress.total.max(1);
         task.progress = Progress { step: String::new(), done: total, total, unit: task.progress.unit.clone() };
     }
-    save(manager, task, None, Some(facts)).await
+    save(manager, task, Point::TaskEnd, None, Some(facts)).await
 }
 
 /// Writes the task and, in the same transaction, the change of rows and the event of its end.
-async fn save(manager: &Manager, task: &mut Task, change: Option<(&Facts, &Write)>, ended: Option<&Facts>) -> Result<(), Error> {
+async fn save(manager: &Manager, task: &mut Task, point: Point, change: Option<(&Facts, &Write)>, ended: Option<&Facts>) -> Result<(), Error> {
     let owner = task.lease_owner.clone();
     task.lease_until = Some(manager.now().plus_seconds(LEASE_SECONDS));
-    save_row(manager, task, owner.as_deref(), change, ended).await
+    save_row(manager, task, point, owner.as_deref(), change, ended).await
 }
 
-async fn save_row(manager: &Manager, task: &mut Task, owner: Option<&str>, change: Option<(&Facts, &Write)>, ended: Option<&Facts>) -> Result<(), Error> {
+async fn save_row(
+    manager: &Manager,
+    task: &mut Task,
+    point: Point,
+    owner: Option<&str>,
+    change: Option<(&Facts, &Write)>,
+    ended: Option<&Facts>,
+) -> Result<(), Error> {
     let owner = owner.unwrap_or_default();
     let before = task.doc.clone();
-    let mut tx = manager.store.write().await?;
     let written = async {
+        let mut tx = manager.store.write().await?;
         if let Some((facts, write)) = change {
             act::write(manager, &mut tx, task, facts, write).await?;
         }
@@ -189,17 +263,13 @@ async fn save_row(manager: &Manager, task: &mut Task, owner: Option<&str>, chang
                 virga_store::task::wake_task(&mut tx, parent).await?;
             }
         }
-        Ok::<(), Error>(())
+        tx.commit().await?;
+        manager.committed();
+        Ok(())
     };
-    match written.await {
-        Ok(()) => {
-            tx.commit().await?;
-            manager.committed();
-            Ok(())
-        }
-        Err(e) => {
-            task.doc = before;
-            Err(e)
-        }
+    let done = virga_crash::step(point, written).await;
+    if done.is_err() {
+        task.doc = before;
     }
+    done
 }

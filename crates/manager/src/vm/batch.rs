@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 use virga_api::v1::{BatchAction, PowerAction, PowerRequest, Problem, Reference, VmBatch, VmBatchRequest, VmRefused};
 use virga_model::filter;
+use virga_model::name::shown;
 use virga_model::role::Privilege;
 use virga_model::task::{Batch, ObjectRef, TaskDoc, TaskKind};
 use virga_model::vm::Vm;
@@ -83,7 +84,7 @@ async fn named(op: &Op, tx: &mut Tx, b: &VmBatchRequest) -> Result<(Vec<(String,
         match virga_store::vm::by_ref(tx, &name, &visible).await? {
             Some(vm) if seen.insert(vm.id) => vms.push((name, vm)),
             Some(_) => {}
-            None => refused.push(VmRefused { problem: Problem::from(Error::not_found("VM", &name)), vm: name }),
+            None => refused.push(VmRefused { problem: Problem::from(Error::not_found("VM", &name)), vm: shown(&name) }),
         }
     }
     Ok((vms, refused))

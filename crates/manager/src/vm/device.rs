@@ -15,8 +15,13 @@ async fn begin(op: &Op, vm: &str, dry_run: bool) -> Result<(Tx, Vm), Error> {
 }
 
 async fn end(op: &Op, mut tx: Tx, before: Vm, after: Vm, dry_run: bool) -> Result<Accepted, Error> {
-    let change = edit::to(op, &mut tx, &mut Room::default(), before, after).await?;
+    let change = edit::to(op, &mut tx, &mut Room::default(), before, after).await.map_err(of_one_device)?;
     conclude(op, tx, change, dry_run).await
+}
+
+/// The request is about one device: its fields have no list before them.
+fn of_one_device(e: Error) -> Error {
+    e.rename(|name| name.split_once("].").map_or(name, |(_, field)| field).to_string())
 }
 
 /// Makes and attaches a disk.

@@ -13,13 +13,15 @@ use crate::event::{self, Note};
 use crate::http::{Op, task_path};
 use crate::task_new::{self, About, Who};
 use crate::{task_api, view as hosts};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use virga_api::v1::{Accepted, PlanStep, Reference};
-use virga_decide::place::{HostView, View};
+use virga_decide::place::HostView;
 use virga_model::refusal::{HostRefusal, Reason};
 use virga_model::role::Privilege;
 use virga_model::task::{ObjectRef, TaskDoc, TaskKind};
 use virga_model::vm::{Desired, Vm, VmSpec};
-use virga_model::{Error, ErrorCode, TaskId};
+use virga_model::{Error, ErrorCode, HostId, TaskId};
 use virga_store::Tx;
 
 /// A change of a VM, decided and not yet written.
@@ -113,22 +115,25 @@ pub(crate) async fn transaction(op: &Op, dry_run: bool) -> Result<Tx, Error> {
     if dry_run { op.read().await } else { op.write().await }
 }
 
-/// The room on hosts within one request: read once, and each VM that takes room makes it less for the next one.
+/// The room on hosts within one request: each read once, and each VM that takes room makes it less for the next one.
 #[derive(Default)]
-pub(crate) struct Room(Option<View>);
+pub(crate) struct Room(HashMap<HostId, HostView>);
 
 impl Room {
     /// That the VM's own host can run it with `spec`, as far as `matters` says. The VM's present share is given back
     /// first; with `active` it takes its new share.
     pub(crate) async fn fits(&mut self, op: &Op, tx: &mut Tx, vm: &Vm, spec: &VmSpec, active: bool, matters: fn(&Reason) -> bool) -> Result<(), Error> {
-        let view = match &mut self.0 {
-            Some(v) => v,
-            none => none.insert(hosts::build(&op.m, tx).await?),
+        let Some(id) = vm.host else { return Ok(()) };
+        let host = match self.0.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => match hosts::one(&op.m, tx, id).await? {
+                Some(host) => free.insert(host),
+                None => return Ok(()),
+            },
         };
-        let Some(host) = view.hosts.iter_mut().find(|h| Some(h.id) == vm.host) else { return Ok(()) };
         let networks = hosts::networks(tx, spec).await?;
         let mut without = host.clone();
-        without.allocated_memory_bytes = host.allocated_memory_bytes.saturating_sub(hosts::share(vm));
+        without.allocated_memory_bytes = host.allocated_memory_bytes.saturating_sub(vm.host_memory_share());
         let mut reasons = without.reasons_against(spec, &networks, true);
         reasons.extend(more_disk(host, vm, spec));
         reasons.retain(matters);

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use virga_api::v1::{DiskCreate, NicCreate};
 use virga_model::host::Host;
 use virga_model::image::{Image, ImageFormat, ImageState};
+use virga_model::name::shown;
 use virga_model::network::Network;
 use virga_model::role::{Privilege, Target};
 use virga_model::vm::{CdromSpec, DiskSpec, NicSpec, mac_for};
@@ -20,11 +21,6 @@ async fn image(op: &Op, tx: &mut Tx, name: &str, field: &str) -> Result<Image, E
         ImageState::Empty => Err(Error::invalid(field, format!("image {} has no content yet; upload it first", image.name))),
         ImageState::Deleting => Err(Error::invalid(field, format!("image {} is being removed", image.name))),
     }
-}
-
-/// What was typed, short enough to be shown.
-fn shown(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 /// The ISO called `name`.

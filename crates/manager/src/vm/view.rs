@@ -1,42 +1,37 @@
 //! VMs as people see them.
 
 use crate::auth::Caller;
+use crate::copies::{self, Hosts};
 use crate::http::Op;
 use crate::list;
 use crate::task_api::Names;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use virga_api::v1::{ListQuery, PageBody, Reference, Stats, Vm as Shape};
-use virga_model::filter;
-use virga_model::host::{Host, HostState};
-use virga_model::role::{Privilege, Target, Visible};
-use virga_model::task::{ObjectRef, Task};
+use virga_model::host::HostState;
+use virga_model::role::{Privilege, Target};
+use virga_model::task::{ObjectRef, TaskKind};
 use virga_model::vm::Vm;
-use virga_model::{Error, HostId};
-use virga_store::{PAGE_MAX, Page, Tx};
+use virga_model::{Error, HostId, TaskId, VmId};
+use virga_store::Tx;
 
 /// What several VMs are shown with, each part read once.
-#[derive(Default)]
 struct Around {
-    hosts: HashMap<HostId, Option<Host>>,
+    hosts: Arc<Hosts>,
+    tasks: HashMap<VmId, (TaskId, TaskKind)>,
     names: Names,
 }
 
 impl Around {
-    async fn host(&mut self, tx: &mut Tx, id: HostId) -> Result<Option<&Host>, Error> {
-        Ok(match self.hosts.entry(id) {
-            Entry::Occupied(known) => known.into_mut().as_ref(),
-            Entry::Vacant(free) => free.insert(virga_store::host::get(tx, id).await?).as_ref(),
-        })
+    async fn read(op: &Op, tx: &mut Tx, vms: &[VmId]) -> Result<Around, Error> {
+        let hosts = copies::hosts(&op.m, tx).await?;
+        Ok(Around { hosts, tasks: virga_store::task::active_of_vms(tx, vms).await?, names: Names::default() })
     }
 
-    async fn shape(&mut self, op: &Op, tx: &mut Tx, vm: Vm, task: Option<&Task>) -> Result<Shape, Error> {
+    async fn shape(&mut self, op: &Op, tx: &mut Tx, vm: Vm) -> Result<Shape, Error> {
         let owner = Reference::new(&ObjectRef::User(vm.owner), &self.names.of(tx, vm.owner).await?);
-        let host = match vm.host {
-            Some(id) => self.host(tx, id).await?,
-            None => None,
-        };
-        let fresh = host.is_some_and(|h| op.m.heard.state(h, op.now) == HostState::Up);
+        let host = vm.host.and_then(|id| self.hosts.get(id));
+        let fresh = host.is_some_and(|h| op.m.host_state(h) == HostState::Up);
         let shown = host.filter(|h| sees(&op.caller, h.id));
         Ok(Shape {
             owner,
@@ -44,7 +39,7 @@ impl Around {
             placement: vm.placement.filter(|_| shown.is_some()),
             fresh,
             stats: op.m.stats.vm_last(vm.id).filter(|_| vm.observed.state == virga_model::vm::VmState::Running),
-            task: task.map(|t| Reference::new(&ObjectRef::Task(t.id), &t.kind.to_string())),
+            task: self.tasks.get(&vm.id).map(|(id, kind)| Reference::new(&ObjectRef::Task(*id), &kind.to_string())),
             id: vm.id,
             name: vm.name,
             description: vm.description,
@@ -70,34 +65,19 @@ fn sees(caller: &Caller, host: HostId) -> bool {
 /// Malformed for wrong parameters.
 pub async fn list(op: &Op, q: &ListQuery) -> Result<PageBody<Shape>, Error> {
     let page = list::page(q)?;
-    if list::looks_at(&page, "host") && !op.caller.has(Privilege::HostRead) {
-        return Err(Error::malformed("There is no field \"host\" here."));
+    // Who sees some hosts only could ask for VMs of theirs by a host that they do not see.
+    if list::looks_at(&page, "host") && !op.visible(Privilege::HostRead).all {
+        return Err(Error::malformed_field("filter", "There is no field \"host\" here."));
     }
     let mut tx = op.read().await?;
     let mut paged = virga_store::vm::list(&mut tx, &page, &op.visible(Privilege::VmRead)).await?;
-    let mut around = Around::default();
-    let tasks = active_tasks(&mut tx, paged.items.len()).await?;
-    let mut items = Vec::with_capacity(paged.items.len());
-    for vm in std::mem::take(&mut paged.items) {
-        let object = ObjectRef::Vm(vm.id);
-        let task = match &tasks {
-            Some(all) => all.get(&object).cloned(),
-            None => virga_store::task::active_of(&mut tx, object).await?,
-        };
-        items.push(around.shape(op, &mut tx, vm, task.as_ref()).await?);
+    let vms = std::mem::take(&mut paged.items);
+    let mut around = Around::read(op, &mut tx, &vms.iter().map(|v| v.id).collect::<Vec<_>>()).await?;
+    let mut items = Vec::with_capacity(vms.len());
+    for vm in vms {
+        items.push(around.shape(op, &mut tx, vm).await?);
     }
     list::body(q, paged, items)
-}
-
-/// The active tasks of all VMs, when they are few enough to be read at once.
-async fn active_tasks(tx: &mut Tx, vms: usize) -> Result<Option<HashMap<ObjectRef, Task>>, Error> {
-    if vms <= 1 {
-        return Ok(None);
-    }
-    let active = filter::parse("state in (queued, running) and object_kind = vm")?;
-    let page = Page { limit: PAGE_MAX, filter: Some(active), ..Page::default() };
-    let paged = virga_store::task::list(tx, &page, &Visible::everything(), None).await?;
-    Ok(paged.next.is_none().then(|| paged.items.into_iter().map(|t| (t.object, t)).collect()))
 }
 
 /// One VM.
@@ -107,8 +87,7 @@ async fn active_tasks(tx: &mut Tx, vms: usize) -> Result<Option<HashMap<ObjectRe
 pub async fn view(op: &Op, name: &str) -> Result<Shape, Error> {
     let mut tx = op.read().await?;
     let vm = super::load(op, &mut tx, name, Privilege::VmRead).await?;
-    let task = virga_store::task::active_of(&mut tx, ObjectRef::Vm(vm.id)).await?;
-    Around::default().shape(op, &mut tx, vm, task.as_ref()).await
+    Around::read(op, &mut tx, &[vm.id]).await?.shape(op, &mut tx, vm).await
 }
 
 /// Rates of a VM over the last minutes.

@@ -1,10 +1,19 @@
 //! The manager over real HTTPS, with hosts that live in memory.
 
+#[path = "../../../store/tests/common/postgres.rs"]
+mod postgres;
 mod world;
 
 mod authz;
+mod canary;
+mod cve;
+mod databases;
 mod hostile;
+mod hostile_cells;
+mod hostile_document;
+mod hostile_values;
 mod image;
+mod process;
 mod session;
 mod stream;
 mod token;

@@ -85,9 +85,9 @@ async fn a_stream_shows_only_what_may_be_seen_and_ends_with_the_right() {
     assert!(end.is_ok(), "the stream ends within seconds");
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
+pub type Socket = tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
 
-async fn open(w: &World, path: &str, origin: Option<&str>) -> Result<Socket, WsError> {
+pub async fn open(w: &World, path: &str, origin: Option<&str>) -> Result<Socket, WsError> {
     let mut roots = rustls::RootCertStore::empty();
     let pem = std::fs::read(w.dir.path().join("ca.pem")).unwrap();
     use rustls::pki_types::pem::PemObject;
@@ -103,7 +103,7 @@ async fn open(w: &World, path: &str, origin: Option<&str>) -> Result<Socket, WsE
     tokio_tungstenite::client_async(request, tls).await.map(|(s, _)| s)
 }
 
-fn status(r: Result<Socket, WsError>) -> u16 {
+pub fn status(r: Result<Socket, WsError>) -> u16 {
     match r {
         Err(WsError::Http(r)) => r.status().as_u16(),
         Err(e) => panic!("{e}"),
@@ -111,7 +111,7 @@ fn status(r: Result<Socket, WsError>) -> u16 {
     }
 }
 
-async fn ticket(w: &World, token: &str, vm: &str) -> String {
+pub async fn ticket(w: &World, token: &str, vm: &str) -> String {
     let a = w.send("POST", &format!("/v1/vms/{vm}/consoles"), token, json!({"kind": "vnc"}), &[]).await.is(201);
     a.body["path"].as_str().unwrap().to_string()
 }

@@ -338,6 +338,6 @@ async fn what_a_host_has_not_settled_is_repaired_and_its_silence_is_told() {
     w.advance(31);
     crate::world::until("the silence is told", || told("host.silent")).await;
     assert_eq!(w.get("/v1/hosts/h2").await.body["state"], "silent");
-    w.running.manager.heard.note(host);
+    w.running.manager.heard.note(host, w.running.manager.steady());
     crate::world::until("the return is told", || told("host.up")).await;
 }

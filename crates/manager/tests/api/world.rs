@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use uuid::Uuid;
 use virga_manager::config::Config;
+use virga_manager::front::limits::Limits;
 use virga_manager::node::client::{Duplex, NodeClient};
 use virga_manager::secret::{self, Kind};
 use virga_manager::serve::{self, Running};
-use virga_manager::state::wall_clock;
+use virga_manager::state::{Clocks, wall_clock};
 use virga_model::host::{Host, HostCpu, HostFacts};
 use virga_model::network::{Network, NetworkSpec};
 use virga_model::order::{ActResult, CallHead, NodeAnswer, NodeCall, VmReport};
@@ -127,7 +128,7 @@ pub struct World {
     clock: Arc<AtomicI64>,
 }
 
-fn provider() {
+pub fn provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
@@ -145,6 +146,8 @@ pub fn config(dir: &TempDir) -> Config {
         node_address: None,
         database: None,
         tls_name: vec![],
+        trust: Default::default(),
+        limits: Default::default(),
     }
 }
 
@@ -156,9 +159,22 @@ pub fn client(dir: &TempDir) -> Client {
 impl World {
     /// A manager with the account `admin` and the network `nat`, without hosts.
     pub async fn bare() -> World {
+        World::under(|_| {}).await
+    }
+
+    /// As [`World::bare`], on a given, empty database.
+    pub async fn on(store: Store) -> World {
+        World::under_on(store, |_| {}).await
+    }
+
+    /// As [`World::bare`], with other limits.
+    pub async fn under(change: impl FnOnce(&mut Limits)) -> World {
+        World::under_on(Store::memory().await.unwrap(), change).await
+    }
+
+    async fn under_on(store: Store, change: impl FnOnce(&mut Limits)) -> World {
         provider();
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::memory().await.unwrap();
         let admin = make_user(&store, "admin", &[(Role::Admin, Scope::All)]).await;
         let nat = Network {
             id: NetworkId(Uuid::now_v7()),
@@ -174,7 +190,10 @@ impl World {
         let (nodes, clock) = (Arc::new(FakeNodes::default()), Arc::new(AtomicI64::new(0)));
         let ahead = clock.clone();
         let now = Box::new(move || wall_clock().plus_seconds(ahead.load(Ordering::SeqCst)));
-        let running = serve::start_with(config(&dir), nodes.clone(), store.clone(), now).await.unwrap();
+        let clocks = Clocks { wall: now, ..Clocks::default() };
+        let mut config = config(&dir);
+        change(&mut config.limits);
+        let running = serve::start_with(config, nodes.clone(), store.clone(), clocks).await.unwrap();
         let http = client(&dir);
         World { running, http, nodes, dir, store, admin, clock }
     }
@@ -218,7 +237,7 @@ impl World {
         let mut tx = self.store.write().await.unwrap();
         virga_store::host::insert(&mut tx, &host).await.unwrap();
         tx.commit().await.unwrap();
-        self.running.manager.heard.note(id);
+        self.running.manager.heard.note(id, self.running.manager.steady());
         id
     }
 

@@ -1,98 +1,33 @@
-//! The shared helper of the task engine, over the real runner, the real store and the real agent on a simulated
-//! machine: every task kind undisturbed, with the manager killed before and after every call, every call done twice,
-//! failing or timing out, and cancelled at every call.
+//! The task engine under fire, over the real runner, the real store and the real agent on a simulated machine.
 //!
-//! `former` and `ask` match on every kind, so a kind that is forgotten here does not compile.
+//! Every kind of task: with every call done twice, cancelled at every call, with a manager that sleeps while another goes
+//! on; and at every crash point that it reaches (`virga_crash`), with manager or agent killed, killed again on the way
+//! back, frozen, and with the step failing, refused, or too slow. See docs/dev/crash-points.md.
+//!
+//! A kind that is forgotten does not compile: `scenario` matches on every kind.
 
+mod check;
 mod cloud;
+mod points;
+mod scenario;
 
 use cloud::{Cloud, Fault};
-use virga_model::task::{ObjectRef, Task, TaskDoc, TaskKind, TaskState};
-use virga_model::vm::{Desired, StopMode, Vm, VmState};
+use scenario::{ask, former};
+use virga_model::order::NodeAnswer;
+use virga_model::task::{Task, TaskKind, TaskState};
 
-/// Calls up to which faults are placed; later ones do not happen in any kind.
-const CALLS: usize = 3;
-
-/// The state of the VM before a task of `kind`; none: there is no VM yet, or the task is not about one.
-fn former(kind: TaskKind) -> Option<Desired> {
-    match kind {
-        TaskKind::VmCreate | TaskKind::ImageDelete | TaskKind::NetworkDelete => None,
-        TaskKind::VmStart | TaskKind::VmDelete => Some(Desired::Stopped),
-        TaskKind::VmResume => Some(Desired::Paused),
-        TaskKind::VmStop
-        | TaskKind::VmPause
-        | TaskKind::VmHibernate
-        | TaskKind::VmReboot
-        | TaskKind::VmReset
-        | TaskKind::VmEdit
-        | TaskKind::VmRepair
-        | TaskKind::VmBatch => Some(Desired::Running),
-    }
-}
-
-/// Writes what the API would write for a request of `kind`, and answers with the task to watch.
-async fn ask(cloud: &Cloud, kind: TaskKind) -> Task {
-    let change = |desired: Desired, stop_mode: StopMode| {
-        move |vm: &mut Vm| {
-            vm.desired = desired;
-            vm.stop_mode = stop_mode;
-        }
-    };
-    match kind {
-        TaskKind::VmCreate => cloud.create_vm(Desired::Running).await,
-        TaskKind::VmStart | TaskKind::VmResume => cloud.change_vm(kind, change(Desired::Running, StopMode::Force)).await,
-        TaskKind::VmStop => cloud.change_vm(kind, change(Desired::Stopped, StopMode::Graceful)).await,
-        TaskKind::VmPause => cloud.change_vm(kind, change(Desired::Paused, StopMode::Force)).await,
-        TaskKind::VmHibernate => cloud.change_vm(kind, change(Desired::Hibernated, StopMode::Force)).await,
-        TaskKind::VmDelete => cloud.change_vm(kind, change(Desired::Absent, StopMode::Force)).await,
-        TaskKind::VmRepair => cloud.change_vm(kind, |_| {}).await,
-        TaskKind::VmEdit => {
-            let edit = |vm: &mut Vm| {
-                vm.former_spec = Some(vm.spec.clone());
-                vm.spec.cpu.count = 2;
-                vm.spec.disks.remove(0);
-            };
-            cloud.change_vm(kind, edit).await
-        }
-        TaskKind::VmReboot | TaskKind::VmReset => cloud.insert_task(kind, ObjectRef::Vm(cloud.vm_id), TaskDoc::default(), None).await,
-        TaskKind::VmBatch => {
-            let parent = cloud.insert_task(kind, ObjectRef::System, TaskDoc::default(), None).await;
-            cloud.change_vm_as_child(TaskKind::VmPause, parent.id, change(Desired::Paused, StopMode::Force)).await;
-            parent
-        }
-        TaskKind::ImageDelete => cloud.image_to_delete().await,
-        TaskKind::NetworkDelete => cloud.network_to_delete().await,
-    }
-}
-
-/// What must be true when everything has ended.
-async fn check_quiet(cloud: &Cloud, kind: TaskKind, fault: Fault, task: &Task) {
-    let what = format!("{kind} with {fault:?}: {task:?}");
-    assert_eq!(cloud.active_tasks().await, 0, "no task is left: {what}");
-    match cloud.vm_row().await {
-        Some(vm) => {
-            assert_ne!(vm.desired, Desired::Absent, "{what}");
-            assert!(vm.former_spec.is_none(), "no edit is left half done: {what}");
-            let domain = cloud.domain_state().unwrap_or(VmState::Absent);
-            // A guest that was asked to shut down cannot be unasked; that it went down must be told, then.
-            if kind == TaskKind::VmStop && !vm.desired.is_met_by(domain) {
-                cloud.wait_for_drift("power").await;
-            } else {
-                assert!(vm.desired.is_met_by(domain), "wanted {}, the host has {domain}: {what}", vm.desired);
-            }
-            let files = cloud.disks_on_host().await;
-            assert_eq!(files, vm.spec.disks.len(), "disks on the host are the disks in the row: {what}");
-        }
-        None => assert!(cloud.host.is_empty(), "a VM without a row leaves nothing on the host: {what}"),
-    }
-}
-
-async fn scenario(kind: TaskKind, fault: Fault) -> TaskState {
+/// A cloud with what a task of `kind` begins with.
+async fn prepared(kind: TaskKind) -> Cloud {
     let mut cloud = Cloud::new().await;
     if let Some(desired) = former(kind) {
         let task = cloud.create_vm(desired).await;
         assert_eq!(cloud.watch(task.id).await.state, TaskState::Succeeded);
     }
+    cloud
+}
+
+async fn disturbed(kind: TaskKind, fault: Fault) -> Task {
+    let mut cloud = prepared(kind).await;
     cloud.disturb(fault);
     let task = ask(&cloud, kind).await;
     if fault == Fault::CancelledAtOnce {
@@ -101,32 +36,85 @@ async fn scenario(kind: TaskKind, fault: Fault) -> TaskState {
     let task = cloud.watch(task.id).await;
     cloud.disturb(Fault::Nothing);
     cloud.watch_all().await;
-    check_quiet(&cloud, kind, fault, &task).await;
-    task.state
+    let what = format!("{kind} with {fault:?}: {task:?}");
+    if kind == TaskKind::VmRepair {
+        // A repair that was stopped is tried again later, by the loop that made it.
+        cloud.mend(&what).await;
+    }
+    check::quiet(&mut cloud, kind, &what).await;
+    task
 }
 
 async fn survives(kind: TaskKind) {
-    let mut faults = vec![Fault::Nothing, Fault::Twice];
-    for n in 0..CALLS {
-        faults.extend([Fault::KilledBefore(n), Fault::KilledAfter(n), Fault::Fails(n), Fault::TimesOut(n)]);
-    }
-    for fault in faults {
-        assert_eq!(scenario(kind, fault).await, TaskState::Succeeded, "{kind} with {fault:?}");
+    for fault in [Fault::Nothing, Fault::Twice] {
+        let task = disturbed(kind, fault).await;
+        assert_eq!(task.state, TaskState::Succeeded, "{kind} with {fault:?}: {task:?}");
     }
     for fault in [Fault::CancelledAtOnce, Fault::CancelledAtCall(0), Fault::CancelledAtCall(1), Fault::CancelledAfterCall(0), Fault::CancelledAfterCall(1)] {
-        let state = scenario(kind, fault).await;
-        assert!(matches!(state, TaskState::Succeeded | TaskState::Cancelled), "{kind} with {fault:?}: {state}");
+        let task = disturbed(kind, fault).await;
+        assert!(matches!(task.state, TaskState::Succeeded | TaskState::Cancelled), "{kind} with {fault:?}: {task:?}");
     }
+}
+
+/// A manager sends its call and sleeps; another takes the task over and ends it, and the object changes once more. Then
+/// the first wakes, and its call arrives: the host refuses it, and nothing of it comes true (M2, M3).
+async fn refuses_a_late_call(kind: TaskKind) {
+    let mut cloud = prepared(kind).await;
+    cloud.disturb(Fault::LateCall);
+    let task = ask(&cloud, kind).await;
+    let task = cloud.watch(task.id).await;
+    assert_eq!(task.state, TaskState::Succeeded, "{kind}: {task:?}");
+    cloud.watch_all().await;
+    let newer = match cloud.vm_row().await {
+        Some(_) => {
+            let again = cloud.change_vm(TaskKind::VmRepair, |_| {}).await;
+            assert_eq!(cloud.watch(again.id).await.state, TaskState::Succeeded);
+            true
+        }
+        None => false,
+    };
+    let (log, row) = (cloud.host.log(), cloud.vm_row().await);
+    cloud.wire.release();
+    let wire = cloud.wire.clone();
+    cloud.wait_until("the late call has arrived", async |_| wire.late_answer.lock().unwrap().is_some()).await;
+    let answer = wire.late_answer.lock().unwrap().clone();
+    assert!(!newer || matches!(answer, Some(NodeAnswer::Refused { .. })), "{kind}: an older command is refused: {answer:?}");
+    cloud.wait_simulated(5_000).await;
+    cloud.watch_all().await;
+    assert_eq!(cloud.host.log(), log, "{kind}: a late call changes nothing on the host");
+    assert_eq!(cloud.task(task.id).await.state, TaskState::Succeeded, "{kind}: an ended task stays as it ended");
+    assert_eq!(cloud.vm_row().await.map(|v| v.generation), row.map(|v| v.generation), "{kind}: rows stay as they were");
+    check::quiet(&mut cloud, kind, &format!("{kind} with a late call")).await;
 }
 
 macro_rules! every_kind {
     ($($name:ident: $kind:ident),+ $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $name() {
-                survives(TaskKind::$kind).await;
-            }
-        )+
+        mod survive {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::survives(super::TaskKind::$kind).await;
+                }
+            )+
+        }
+
+        mod refuse_a_late_call {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::refuses_a_late_call(super::TaskKind::$kind).await;
+                }
+            )+
+        }
+
+        mod survive_crash_points {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::points::every_point(super::TaskKind::$kind).await;
+                }
+            )+
+        }
 
         #[test]
         fn no_kind_is_forgotten() {
@@ -139,18 +127,18 @@ macro_rules! every_kind {
 }
 
 every_kind! {
-    vm_create_survives: VmCreate,
-    vm_start_survives: VmStart,
-    vm_stop_survives: VmStop,
-    vm_pause_survives: VmPause,
-    vm_resume_survives: VmResume,
-    vm_hibernate_survives: VmHibernate,
-    vm_reboot_survives: VmReboot,
-    vm_reset_survives: VmReset,
-    vm_edit_survives: VmEdit,
-    vm_delete_survives: VmDelete,
-    vm_repair_survives: VmRepair,
-    vm_batch_survives: VmBatch,
-    image_delete_survives: ImageDelete,
-    network_delete_survives: NetworkDelete,
+    vm_create: VmCreate,
+    vm_start: VmStart,
+    vm_stop: VmStop,
+    vm_pause: VmPause,
+    vm_resume: VmResume,
+    vm_hibernate: VmHibernate,
+    vm_reboot: VmReboot,
+    vm_reset: VmReset,
+    vm_edit: VmEdit,
+    vm_delete: VmDelete,
+    vm_repair: VmRepair,
+    vm_batch: VmBatch,
+    image_delete: ImageDelete,
+    network_delete: NetworkDelete,
 }

@@ -15,9 +15,11 @@ use virga_model::vm::{Desired, DiskBus, DiskCache, DiskSpec, NicModel, NicSpec, 
 use virga_model::{HostId, ImageId, NetworkId, TaskId, Time, UserId, VmId};
 use virga_store::{Page, SortKey, Store, StoreError, Tx, host, image, network, user, vm};
 
-/// One empty database of each engine. PostgreSQL comes here once it is switched on; no suite knows which it runs on.
+pub mod postgres;
+
+/// One empty database of each engine; no suite knows which it runs on.
 pub async fn stores() -> Vec<Store> {
-    vec![Store::memory().await.unwrap()]
+    vec![Store::memory().await.unwrap(), Store::open(&postgres::empty_database()).await.unwrap()]
 }
 
 pub const NOW: Time = Time(1_800_000_000_000_000);
@@ -31,7 +33,7 @@ pub fn all() -> Visible {
 }
 
 pub fn nothing() -> Visible {
-    Visible { all: false, owner: None, hosts: vec![], vms: vec![] }
+    Visible { all: false, owner: None, owner_on: None, hosts: vec![], vms: vec![], kinds: Vec::new(), vm_hosts: Vec::new() }
 }
 
 pub fn page(filter: &str) -> Page {

@@ -1,0 +1,86 @@
+//! What must be true when everything has ended: rows equal the machine, nothing is left over, no effect was made twice.
+
+use crate::cloud::{Cloud, IMAGE, NETWORK};
+use virga_agent::host::{Facts, Journal, Volumes};
+use virga_agent::record::Record;
+use virga_model::task::TaskKind;
+use virga_model::vm::{Desired, VmState};
+
+/// Effects that a guest notices, and that must never be made twice for one task.
+const ONCE: [&str; 5] = [" start ", " reset ", " reboot ", " hibernate ", " discard_saved "];
+
+/// Checks everything but the task's own state; `what` says in which run.
+pub async fn quiet(cloud: &mut Cloud, kind: TaskKind, what: &str) {
+    assert_eq!(cloud.active_tasks().await, 0, "no task is left: {what}");
+    let Some(vm) = cloud.vm_row().await else {
+        assert!(cloud.host.is_empty(), "a VM without a row leaves nothing on the host: {what}");
+        library(cloud, kind, what).await;
+        return journal(cloud, None, what).await;
+    };
+    assert_ne!(vm.desired, Desired::Absent, "{what}");
+    assert!(vm.former_spec.is_none(), "no edit is left half done: {what}");
+    let wanted = vm.desired;
+    let met = |c: &Cloud| wanted.is_met_by(c.domain_state().unwrap_or(VmState::Absent));
+    if kind == TaskKind::VmStop {
+        // A guest that was asked to shut down cannot be unasked; that it went down must be told, then.
+        let told = async |c: &Cloud| met(c) || c.vm_row().await.is_some_and(|v| v.observed.drift.iter().any(|d| d.what == "power"));
+        cloud.wait_until(&format!("the VM is {wanted}, or its drift is told: {what}"), told).await;
+    } else {
+        assert!(met(cloud), "wanted {wanted}, the host has {:?}: {what}", cloud.domain_state());
+    }
+    let on_host: Vec<_> = cloud.host.disks().await.unwrap().into_iter().map(|d| d.id).collect();
+    let mut wanted: Vec<_> = vm.spec.disks.iter().map(|d| d.id).collect();
+    wanted.sort_unstable();
+    assert_eq!(on_host, wanted, "disks on the host are the disks in the row: {what}");
+    let order = cloud.host.domain_order(vm.id).expect("a VM with a row has a definition");
+    assert_eq!((order.spec.cpu.count, &order.spec.disks), (vm.spec.cpu.count, &vm.spec.disks), "the definition is the row's: {what}");
+    let id = vm.id;
+    let generation = vm.generation;
+    cloud
+        .wait_until("the row knows that the host has finished", async |c| {
+            c.vm_row().await.is_some_and(|v| v.observed.settled && v.observed.generation == v.generation && v.observed.error.is_none())
+        })
+        .await;
+    journal(cloud, Some((id, generation)), what).await;
+}
+
+/// An image or network that was to be removed is gone from row and host, or from neither.
+async fn library(cloud: &Cloud, asked: TaskKind, what: &str) {
+    let mut tx = cloud.wire.store.read().await.unwrap();
+    for (kind, row) in [
+        (TaskKind::ImageDelete, virga_store::image::get(&mut tx, IMAGE).await.unwrap().is_some()),
+        (TaskKind::NetworkDelete, virga_store::network::get(&mut tx, NETWORK).await.unwrap().is_some()),
+    ] {
+        let there = match kind {
+            TaskKind::ImageDelete => cloud.host.images().await.unwrap().contains(&IMAGE),
+            _ => cloud.host.facts().await.unwrap().networks.contains(&NETWORK),
+        };
+        assert!(asked != kind || row == there, "row {row}, host {there}: {what}");
+    }
+}
+
+/// The journal holds one record for the VM that is there, and only memories of those that are gone.
+async fn journal(cloud: &Cloud, there: Option<(virga_model::VmId, i64)>, what: &str) {
+    for (name, document) in cloud.journal.load().await.unwrap() {
+        let Ok(record) = serde_json::from_slice::<Record>(&document) else {
+            assert!(matches!(name.as_str(), "epoch" | "starts"), "{name}");
+            continue;
+        };
+        assert!(record.settled, "the journal of {name} is settled: {what}");
+        match there {
+            Some((id, generation)) if record.order.id == id => {
+                assert!(record.gone_at.is_none() && record.order.generation == generation, "{what}: {record:?}");
+            }
+            _ => assert!(record.gone_at.is_some(), "only a memory is left of {name}: {what}"),
+        }
+    }
+}
+
+/// No effect that a guest notices stands twice in the log since line `from`.
+pub fn once(cloud: &Cloud, from: usize, what: &str) {
+    let log = cloud.host.log();
+    for effect in ONCE {
+        let times = log.iter().skip(from).filter(|l| l.contains(effect)).count();
+        assert!(times <= 1, "{effect} was done {times} times: {what}: {log:?}");
+    }
+}

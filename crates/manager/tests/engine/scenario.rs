@@ -1,0 +1,63 @@
+//! For each kind of task: how it begins. Both functions match on every kind, so a kind that is forgotten here does not
+//! compile.
+
+use crate::cloud::Cloud;
+use virga_model::task::{ObjectRef, Task, TaskDoc, TaskKind};
+use virga_model::vm::{Desired, StopMode, Vm};
+
+/// The state of the VM before a task of `kind`; none: there is no VM yet, or the task is not about one.
+pub fn former(kind: TaskKind) -> Option<Desired> {
+    match kind {
+        TaskKind::VmCreate | TaskKind::ImageDelete | TaskKind::NetworkDelete => None,
+        TaskKind::VmStart | TaskKind::VmDelete => Some(Desired::Stopped),
+        TaskKind::VmResume => Some(Desired::Paused),
+        TaskKind::VmStop
+        | TaskKind::VmPause
+        | TaskKind::VmHibernate
+        | TaskKind::VmReboot
+        | TaskKind::VmReset
+        | TaskKind::VmEdit
+        | TaskKind::VmRepair
+        | TaskKind::VmBatch => Some(Desired::Running),
+    }
+}
+
+/// Writes what the API would write for a request of `kind`, and answers with the task to watch.
+pub async fn ask(cloud: &Cloud, kind: TaskKind) -> Task {
+    let change = |desired: Desired, stop_mode: StopMode| {
+        move |vm: &mut Vm| {
+            vm.desired = desired;
+            vm.stop_mode = stop_mode;
+        }
+    };
+    match kind {
+        TaskKind::VmCreate => cloud.create_vm(Desired::Running).await,
+        TaskKind::VmStart | TaskKind::VmResume => cloud.change_vm(kind, change(Desired::Running, StopMode::Force)).await,
+        TaskKind::VmStop => cloud.change_vm(kind, change(Desired::Stopped, StopMode::Graceful)).await,
+        TaskKind::VmPause => cloud.change_vm(kind, change(Desired::Paused, StopMode::Force)).await,
+        TaskKind::VmHibernate => cloud.change_vm(kind, change(Desired::Hibernated, StopMode::Force)).await,
+        TaskKind::VmDelete => cloud.change_vm(kind, change(Desired::Absent, StopMode::Force)).await,
+        TaskKind::VmRepair => cloud.change_vm(kind, |_| {}).await,
+        TaskKind::VmEdit => {
+            let edit = |vm: &mut Vm| {
+                vm.former_spec = Some(vm.spec.clone());
+                vm.spec.cpu.count = 2;
+                vm.spec.disks.remove(0);
+            };
+            cloud.change_vm(kind, edit).await
+        }
+        TaskKind::VmReboot | TaskKind::VmReset => cloud.insert_task(kind, ObjectRef::Vm(cloud.vm_id), TaskDoc::default(), None).await,
+        TaskKind::VmBatch => {
+            let parent = cloud.insert_task(kind, ObjectRef::System, TaskDoc::default(), None).await;
+            cloud.change_vm_as_child(TaskKind::VmPause, parent.id, change(Desired::Paused, StopMode::Force)).await;
+            parent
+        }
+        TaskKind::ImageDelete => cloud.image_to_delete().await,
+        TaskKind::NetworkDelete => cloud.network_to_delete().await,
+    }
+}
+
+/// Reboot and reset happen at most once; when nobody can say whether they did, that is their end.
+pub fn is_act(kind: TaskKind) -> bool {
+    matches!(kind, TaskKind::VmReboot | TaskKind::VmReset)
+}

@@ -1,0 +1,160 @@
+//! Published flaws of peers that images, names and first-boot settings could have, each under its number (docs/dev/cve.md).
+
+use virga_model::cloud_init::CloudInit;
+use virga_model::image::{ImageFormat, inspect};
+use virga_model::name;
+use virga_model::network::NetworkSpec;
+use virga_model::{Error, filter};
+
+const FILE_BYTES: u64 = 1 << 20;
+
+/// A right qcow2 header of version 3 for 1 GiB.
+fn qcow2() -> Vec<u8> {
+    let mut h = vec![0u8; 65536];
+    h[..4].copy_from_slice(b"QFI\xfb");
+    h[4..8].copy_from_slice(&3u32.to_be_bytes());
+    h[20..24].copy_from_slice(&16u32.to_be_bytes());
+    h[24..32].copy_from_slice(&(1u64 << 30).to_be_bytes());
+    h[36..40].copy_from_slice(&2u32.to_be_bytes());
+    h[100..104].copy_from_slice(&104u32.to_be_bytes());
+    h
+}
+
+fn with(changes: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut h = qcow2();
+    for (at, bytes) in changes {
+        h[*at..*at + bytes.len()].copy_from_slice(bytes);
+    }
+    h
+}
+
+#[track_caller]
+fn refused(head: &[u8], why: &str) -> Error {
+    let e = inspect(head, FILE_BYTES).expect_err(why);
+    assert_eq!(e.violations[0].field, "content");
+    assert!(e.message.contains(why), "{e}");
+    e
+}
+
+#[test]
+fn the_header_that_is_changed_below_is_right() {
+    assert_eq!(inspect(&qcow2(), FILE_BYTES).unwrap().format, ImageFormat::Qcow2);
+}
+
+#[test]
+fn cve_2015_1850_an_image_with_a_backing_file_is_refused() {
+    let e = refused(&with(&[(8, &0x300u64.to_be_bytes()), (16, &11u32.to_be_bytes()), (0x300, b"/etc/shadow")]), "backing file");
+    assert!(!e.message.contains("shadow"), "what the image says is not shown");
+}
+
+#[test]
+fn cve_2024_32498_an_external_data_file_is_refused() {
+    refused(&with(&[(72, &4u64.to_be_bytes())]), "another file");
+    refused(&with(&[(104, &0x4441_5441u32.to_be_bytes()), (108, &11u32.to_be_bytes()), (112, b"/etc/shadow")]), "another file");
+}
+
+#[test]
+fn cve_2024_4467_a_json_file_name_is_never_opened() {
+    let name = br#"json:{"driver":"file","filename":"/etc/shadow"}"#;
+    refused(&with(&[(8, &0x300u64.to_be_bytes()), (16, &47u32.to_be_bytes()), (0x300, name)]), "backing file");
+    refused(&with(&[(104, &0x4441_5441u32.to_be_bytes()), (108, &47u32.to_be_bytes()), (112, name)]), "another file");
+}
+
+#[test]
+fn cve_2022_47951_a_vmdk_descriptor_is_refused() {
+    let descriptor = b"# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicFlat\"\nRW 20480 FLAT \"/etc/shadow\" 0\n";
+    refused(&[&descriptor[..], &[0; 1024]].concat(), "VMDK descriptor");
+}
+
+#[test]
+fn cve_2024_40767_a_sparse_vmdk_is_no_raw_disk_either() {
+    refused(&[b"KDMV", &[0u8; 1020][..]].concat(), "VMDK");
+}
+
+#[test]
+fn cve_2015_5162_a_table_that_costs_memory_is_refused() {
+    refused(&with(&[(36, &u32::MAX.to_be_bytes())]), "cluster table");
+    refused(&with(&[(36, &1u32.to_be_bytes())]), "cluster table");
+}
+
+#[test]
+fn cve_2013_4463_a_virtual_size_beyond_all_bounds_is_refused() {
+    for size in [!511u64, 1 << 63, (64 << 40) + 512, 0, 513] {
+        refused(&with(&[(24, &size.to_be_bytes())]), "virtual size");
+    }
+}
+
+#[test]
+fn cve_2014_0144_absurd_header_fields_are_refused() {
+    for bits in [0u32, 8, 22, 63, 64, u32::MAX] {
+        refused(&with(&[(20, &bits.to_be_bytes())]), "cluster size");
+    }
+    refused(&with(&[(4, &u32::MAX.to_be_bytes())]), "version");
+    // Extensions without an end, with lengths that overflow.
+    refused(&with(&[(104, &[0x12, 0x34, 0x56, 0x78, 0xff, 0xff, 0xff, 0xff])]), "without an end");
+    refused(&with(&[(100, &u32::MAX.to_be_bytes())]), "without an end");
+}
+
+#[test]
+fn cve_2016_2140_the_format_comes_from_the_content_and_never_from_a_word() {
+    // What a guest wrote at the beginning of its raw disk decides nothing but that it is refused.
+    refused(&with(&[(8, &0x300u64.to_be_bytes())]), "backing file");
+    assert_eq!(inspect(&[0; 4096], FILE_BYTES).unwrap().format, ImageFormat::Raw);
+}
+
+#[test]
+fn cve_2021_40085_no_network_setting_holds_a_line_break() {
+    for evil in ["br0\ndhcp-script=/tmp/x", "br0\r", "br0 up", "br0;id", "../br0", ""] {
+        let ovs = NetworkSpec::Ovs { bridge: evil.into(), uplink: None, vlan: None };
+        assert_eq!(ovs.check().unwrap_err().violations[0].field, "bridge", "{evil:?}");
+        if !evil.is_empty() {
+            let ovs = NetworkSpec::Ovs { bridge: "br0".into(), uplink: Some(evil.into()), vlan: None };
+            assert_eq!(ovs.check().unwrap_err().violations[0].field, "uplink", "{evil:?}");
+        }
+        assert!(NetworkSpec::Nat { cidr: format!("10.0.0.0/24{evil}\n") }.check().is_err(), "{evil:?}");
+    }
+}
+
+#[test]
+fn cve_2019_9735_a_prefix_that_is_none_is_refused() {
+    for cidr in ["0.0.0.0/33", "0.0.0.0/0", "10.0.0.0/-1", "10.0.0.0/24/8", "10.0.0.0", "10.0.0.256/24", "::/0", "10.0.0.0/024x"] {
+        assert!(NetworkSpec::Nat { cidr: cidr.into() }.check().is_err(), "{cidr}");
+    }
+}
+
+#[test]
+fn cve_2018_1000095_a_name_holds_no_markup() {
+    for evil in ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "a&lt;b", "javascript:alert(1)", "a'b"] {
+        assert!(name::check("name", evil).is_err(), "{evil}");
+    }
+}
+
+#[test]
+fn cve_2012_1585_a_name_is_short() {
+    assert!(name::check("name", &"x".repeat(64)).is_err() && name::check("name", &"x".repeat(63)).is_ok());
+    let e = Error::not_found("VM", "x".repeat(1_000_000));
+    assert!(e.message.len() < 300, "and what was typed does not fill logs");
+}
+
+#[test]
+fn cve_2026_25077_no_name_is_an_option_or_a_path() {
+    for evil in ["-rf", "--help", "../x", "/etc/passwd", ".", "..", ".hidden", "a/b", "a;b", "a b", "a\nb", "$(id)", "a`id`"] {
+        assert!(name::check("name", evil).is_err(), "{evil:?}");
+    }
+}
+
+#[test]
+fn cve_2014_3708_a_filter_is_bounded() {
+    let long = vec!["name = a"; filter::TERMS_MAX + 1].join(" or ");
+    assert!(filter::parse(&long).is_err());
+    assert!(filter::parse(&format!("name in ({})", vec!["a"; 300].join(","))).is_err());
+    assert!(filter::parse(&"(".repeat(filter::DEPTH_MAX + 2)).is_err());
+    assert!(filter::parse(&format!("name = \"{}\"", "a".repeat(filter::FILTER_BYTES_MAX))).is_err());
+}
+
+#[test]
+fn cve_2017_15113_first_boot_settings_do_not_show_in_debug_text() {
+    let settings = CloudInit { user_data: Some("password: hunter2".into()), network_config: Some("key: hunter2".into()), ..CloudInit::default() };
+    let spec = format!("{settings:?} {:?}", Some(&settings));
+    assert!(!spec.contains("hunter2"), "{spec}");
+}

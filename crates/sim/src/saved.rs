@@ -1,0 +1,111 @@
+//! A simulated machine as a document: what would lie on a real one's disks and in its memory, so that a fleet that was
+//! ended goes on where it was, and one that is prepared begins with VMs.
+//!
+//! Only the machine and its agent's journal are here. What the agent makes of them is the agent's.
+
+use serde::{Deserialize, Serialize};
+use virga_agent::host::StoredDisk;
+use virga_model::order::VmOrder;
+use virga_model::vm::{GuestInfo, VmState};
+use virga_model::{DiskId, ImageId, NetworkId, VmId};
+
+use crate::host::{SimDomain, digest};
+use crate::{SimHost, life};
+
+/// What is on a machine.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Saved {
+    domains: Vec<SimDomain>,
+    disks: Vec<(DiskId, VmId, u64)>,
+    images: Vec<ImageId>,
+    networks: Vec<NetworkId>,
+    /// The agent's journal: names and documents.
+    pub journal: Vec<(String, serde_json::Value)>,
+}
+
+impl Saved {
+    /// The same with the journal of the machine's agent.
+    #[must_use]
+    pub fn with_journal(self, journal: Vec<(String, serde_json::Value)>) -> Saved {
+        Saved { journal, ..self }
+    }
+}
+
+impl SimHost {
+    /// What is on the machine now, without the agent's journal.
+    #[must_use]
+    pub fn save(&self) -> Saved {
+        let w = self.world();
+        Saved {
+            domains: w.domains.values().cloned().collect(),
+            disks: w.disks.values().map(|d| (d.id, d.vm, d.size_bytes)).collect(),
+            images: w.images.iter().copied().collect(),
+            networks: w.networks.iter().copied().collect(),
+            journal: Vec::new(),
+        }
+    }
+
+    /// Puts on an empty machine what was saved.
+    pub fn restore(&self, saved: &Saved) {
+        let mut w = self.world();
+        w.domains = saved.domains.iter().map(|d| (d.order.id, d.clone())).collect();
+        w.disks = saved.disks.iter().map(|(id, vm, size)| (*id, StoredDisk { id: *id, vm: *vm, size_bytes: *size })).collect();
+        w.images = saved.images.iter().copied().collect();
+        w.networks = saved.networks.iter().copied().collect();
+    }
+
+    /// A domain that has been there for a while, with its disks and networks. Answers with the digest of its definition.
+    pub fn adopt(&self, order: VmOrder, state: VmState, booted_at: u64) -> String {
+        let mut w = self.world();
+        for d in &order.spec.disks {
+            w.disks.insert(d.id, StoredDisk { id: d.id, vm: order.id, size_bytes: d.size_bytes });
+        }
+        w.networks.extend(order.networks.iter().map(|n| n.id));
+        let domain = SimDomain { order, state, persistent: true, edited_outside: false, booted_at, down_at: None };
+        let digest = digest(&domain);
+        w.domains.insert(domain.order.id, domain);
+        digest
+    }
+
+    /// What a VM's guest would say about itself once it has booted; none: there is no such domain.
+    #[must_use]
+    pub fn guest_of(&self, vm: VmId) -> Option<GuestInfo> {
+        self.world().domains.get(&vm).map(|d| life::guest_info(self.seed(), d))
+    }
+
+    /// Id of the domain with this name or id.
+    #[must_use]
+    pub fn find(&self, name_or_id: &str) -> Option<VmId> {
+        let id = name_or_id.parse::<VmId>().ok();
+        self.world().domains.values().find(|d| Some(d.order.id) == id || d.order.name == name_or_id).map(|d| d.order.id)
+    }
+
+    /// Domains on the machine, and those that run.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let w = self.world();
+        (w.domains.len(), w.domains.values().filter(|d| d.state == VmState::Running).count())
+    }
+
+    /// The power fails: every guest is gone at once, and what was undefined while it ran is gone for good.
+    pub fn power_fails(&self) {
+        {
+            let mut w = self.world();
+            w.domains.retain(|_, d| d.persistent);
+            for d in w.domains.values_mut().filter(|d| !matches!(d.state, VmState::Stopped | VmState::Hibernated)) {
+                d.state = VmState::Stopped;
+                d.down_at = None;
+            }
+        }
+        self.bump();
+    }
+
+    /// The guest stops by itself: it shut down (`Stopped`) or its kernel died (`Crashed`). False when it does not run.
+    pub fn guest_ends(&self, vm: VmId, state: VmState) -> bool {
+        let runs = self.domain_state(vm) == Some(VmState::Running);
+        if runs {
+            self.meddle(vm, Some(state));
+        }
+        runs
+    }
+}

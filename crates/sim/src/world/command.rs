@@ -1,0 +1,346 @@
+//! What people and fate do to a world: the commands of scenarios, which are also what schedules are drawn from.
+//!
+//! One line, one command: words with spaces between. [`Command::parse`] and its `Display` are each other's reverse, so
+//! that the schedule of a seed can be printed and kept as a scenario.
+
+use super::host::Hypervising;
+use super::manager::Death;
+use std::fmt;
+use virga_api::v1::{BatchAction, PowerAction};
+
+/// What a guest does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestDeed {
+    /// It ends with an error.
+    Crash,
+    /// Somebody in it shuts it down.
+    Shutdown,
+}
+
+/// What somebody does with `virsh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirshDeed {
+    /// Starts the domain.
+    Start,
+    /// Cuts its power.
+    Destroy,
+    /// Removes its definition.
+    Undefine,
+    /// Changes its definition.
+    Edit,
+}
+
+/// What happens to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreDeed {
+    /// All is well again.
+    Ok,
+    /// It has no room: for disks, and for the agent's journal.
+    Full,
+    /// It gives errors.
+    Error,
+    /// It takes seconds.
+    Slow,
+}
+
+/// A command. The names of the fields say what they are; `vm`, `host` and `manager` are names.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // each variant says what its fields are
+pub enum Command {
+    /// Make a VM: name, host (empty: any), MiB of memory, disks, from the image, on the network, started.
+    Create { vm: String, host: String, memory_mib: u64, disks: u64, image: bool, network: bool, start: bool },
+    /// A power action: VM, action, seconds for a graceful one, and whether the power is cut after that.
+    Power { vm: String, action: PowerAction, timeout_s: u32, then_force: bool },
+    /// Other number of vCPUs.
+    Cpus { vm: String, cpus: u32 },
+    /// Other memory, in MiB.
+    Memory { vm: String, memory_mib: u64 },
+    /// Another name.
+    Rename { vm: String, to: String },
+    /// A disk more.
+    DiskAdd { vm: String },
+    /// The last disk less.
+    DiskRemove { vm: String },
+    /// A NIC more.
+    NicAdd { vm: String },
+    /// Removes a VM; with `force` also a running one.
+    Delete { vm: String, force: bool },
+    /// The same for many.
+    Batch { action: BatchAction, vms: Vec<String> },
+    /// Removes the image.
+    ImageDelete,
+    /// Removes the network.
+    NetworkDelete,
+    /// Stops the active task of an object: a VM, `image`, `network` or `batch`.
+    Cancel { object: String },
+    /// Power of a host.
+    HostPower { host: String, on: bool },
+    /// Kills or starts an agent, has it killed at a write of its journal, or takes the journal away.
+    AgentKill { host: String },
+    /// Starts it.
+    AgentStart { host: String },
+    /// Has it killed at the n-th write of its journal from now.
+    AgentKillAt { host: String, write: u64 },
+    /// Its journal is lost with it.
+    AgentForget { host: String },
+    /// Cuts or heals the ways to and from a host.
+    Network { host: String, to_cut: bool, from_cut: bool },
+    /// How bad the network is: loss, repeats and lateness in thousandths, spread in milliseconds.
+    Weather { loss: u64, twice: u64, late: u64, spread_ms: u64 },
+    /// The hypervisor of a host.
+    Libvirt { host: String, state: Hypervising },
+    /// Starts of guests fail on a host, or do again.
+    Starts { host: String, fail: bool },
+    /// Live changes fail on a host, or do again.
+    Changes { host: String, fail: bool },
+    /// The store of a host.
+    Storage { host: String, deed: StoreDeed },
+    /// What a guest does by itself.
+    Guest { vm: String, deed: GuestDeed },
+    /// Guests of a host hear when they are asked to shut down, or do not.
+    Hearing { host: String, deaf: bool },
+    /// Somebody goes behind our back.
+    Virsh { vm: String, deed: VirshDeed },
+    /// Kills a manager.
+    ManagerKill { manager: String },
+    /// Starts one.
+    ManagerStart { manager: String },
+    /// Has one killed at a point.
+    ManagerKillAt { manager: String, death: Death },
+    /// Holds one.
+    ManagerHold { manager: String },
+    /// Lets it go on.
+    ManagerGoOn { manager: String },
+    /// Sets the wall clock of a host or manager wrong by seconds.
+    Clock { who: String, seconds: i64 },
+}
+
+/// The word that the API uses.
+fn word<T: serde::Serialize>(t: &T) -> String {
+    serde_json::to_value(t).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default()
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(serde_json::Value::String(text.into())).map_err(|_| format!("\"{text}\" is no action"))
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is no number"))
+}
+
+impl Command {
+    /// Reads a command.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Command, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let s = |t: &&str| (*t).to_string();
+        Ok(match words.as_slice() {
+            ["vm", "create", vm, options @ ..] => create(vm, options)?,
+            ["vm", "edit", vm, "cpus", n] => Command::Cpus { vm: s(vm), cpus: number(n)? },
+            ["vm", "edit", vm, "memory", n] => Command::Memory { vm: s(vm), memory_mib: number(n)? },
+            ["vm", "edit", vm, "name", to] => Command::Rename { vm: s(vm), to: s(to) },
+            ["vm", "disk-add", vm] => Command::DiskAdd { vm: s(vm) },
+            ["vm", "disk-remove", vm] => Command::DiskRemove { vm: s(vm) },
+            ["vm", "nic-add", vm] => Command::NicAdd { vm: s(vm) },
+            ["vm", "delete", vm] => Command::Delete { vm: s(vm), force: false },
+            ["vm", "delete", vm, "force"] => Command::Delete { vm: s(vm), force: true },
+            ["vm", action, vm, rest @ ..] => {
+                let (timeout_s, then_force) = match rest {
+                    [] => (60, false),
+                    [n] => (number(n)?, false),
+                    [n, "then-force"] => (number(n)?, true),
+                    _ => return Err(format!("too many words: {text}")),
+                };
+                Command::Power { vm: s(vm), action: read(action)?, timeout_s, then_force }
+            }
+            ["batch", action, vms @ ..] => Command::Batch { action: read(action)?, vms: vms.iter().map(s).collect() },
+            ["image", "delete"] => Command::ImageDelete,
+            ["lan", "delete"] => Command::NetworkDelete,
+            ["cancel", object] => Command::Cancel { object: s(object) },
+            ["power", host, "on"] => Command::HostPower { host: s(host), on: true },
+            ["power", host, "off"] => Command::HostPower { host: s(host), on: false },
+            ["agent", host, "kill"] => Command::AgentKill { host: s(host) },
+            ["agent", host, "start"] => Command::AgentStart { host: s(host) },
+            ["agent", host, "kill-at", n] => Command::AgentKillAt { host: s(host), write: number(n)? },
+            ["agent", host, "forget"] => Command::AgentForget { host: s(host) },
+            ["network", host, "cut"] => Command::Network { host: s(host), to_cut: true, from_cut: true },
+            ["network", host, "cut-to"] => Command::Network { host: s(host), to_cut: true, from_cut: false },
+            ["network", host, "cut-from"] => Command::Network { host: s(host), to_cut: false, from_cut: true },
+            ["network", host, "heal"] => Command::Network { host: s(host), to_cut: false, from_cut: false },
+            ["weather", "fair"] => Command::Weather { loss: 0, twice: 0, late: 0, spread_ms: 0 },
+            ["weather", a, b, c, d] => Command::Weather { loss: number(a)?, twice: number(b)?, late: number(c)?, spread_ms: number(d)? },
+            ["libvirt", host, state] => Command::Libvirt { host: s(host), state: hypervising(state)? },
+            ["starts", host, "fail"] => Command::Starts { host: s(host), fail: true },
+            ["starts", host, "ok"] => Command::Starts { host: s(host), fail: false },
+            ["changes", host, "fail"] => Command::Changes { host: s(host), fail: true },
+            ["changes", host, "ok"] => Command::Changes { host: s(host), fail: false },
+            ["storage", host, deed] => Command::Storage { host: s(host), deed: storing(deed)? },
+            ["guest", vm, "crash"] => Command::Guest { vm: s(vm), deed: GuestDeed::Crash },
+            ["guest", vm, "shutdown"] => Command::Guest { vm: s(vm), deed: GuestDeed::Shutdown },
+            ["guests", host, "deaf"] => Command::Hearing { host: s(host), deaf: true },
+            ["guests", host, "hear"] => Command::Hearing { host: s(host), deaf: false },
+            ["virsh", deed, vm] => Command::Virsh { vm: s(vm), deed: virsh(deed)? },
+            ["manager", m, "kill"] => Command::ManagerKill { manager: s(m) },
+            ["manager", m, "start"] => Command::ManagerStart { manager: s(m) },
+            ["manager", m, "kill-at", when, what, n] => Command::ManagerKillAt { manager: s(m), death: death(when, what, number(n)?)? },
+            ["manager", m, "hold"] => Command::ManagerHold { manager: s(m) },
+            ["manager", m, "go-on"] => Command::ManagerGoOn { manager: s(m) },
+            ["clock", who, seconds] => Command::Clock { who: s(who), seconds: number(seconds.trim_start_matches('+'))? },
+            _ => return Err(format!("there is no command \"{text}\"")),
+        })
+    }
+}
+
+fn create(vm: &str, options: &[&str]) -> Result<Command, String> {
+    let (mut host, mut memory_mib, mut disks, mut image, mut network, mut start) = (String::new(), 1024, 1, false, false, true);
+    let mut rest = options.iter();
+    while let Some(o) = rest.next() {
+        let mut value = || rest.next().copied().ok_or_else(|| format!("{o} needs a value"));
+        match *o {
+            "on" => host = value()?.into(),
+            "memory" => memory_mib = number(value()?)?,
+            "disks" => disks = number(value()?)?,
+            "image" => image = true,
+            "lan" => network = true,
+            "stopped" => start = false,
+            other => return Err(format!("there is no option \"{other}\"")),
+        }
+    }
+    Ok(Command::Create { vm: vm.into(), host, memory_mib, disks, image, network, start })
+}
+
+fn hypervising(text: &str) -> Result<Hypervising, String> {
+    Ok(match text {
+        "up" => Hypervising::Up,
+        "down" => Hypervising::Down,
+        "hung" => Hypervising::Hung,
+        "garbage" => Hypervising::Garbage,
+        _ => return Err(format!("libvirt is up, down, hung or garbage, not \"{text}\"")),
+    })
+}
+
+fn storing(text: &str) -> Result<StoreDeed, String> {
+    Ok(match text {
+        "ok" => StoreDeed::Ok,
+        "full" => StoreDeed::Full,
+        "error" => StoreDeed::Error,
+        "slow" => StoreDeed::Slow,
+        _ => return Err(format!("a store is ok, full, error or slow, not \"{text}\"")),
+    })
+}
+
+fn virsh(text: &str) -> Result<VirshDeed, String> {
+    Ok(match text {
+        "start" => VirshDeed::Start,
+        "destroy" => VirshDeed::Destroy,
+        "undefine" => VirshDeed::Undefine,
+        "edit" => VirshDeed::Edit,
+        _ => return Err(format!("virsh can start, destroy, undefine or edit here, not \"{text}\"")),
+    })
+}
+
+fn death(when: &str, what: &str, n: u64) -> Result<Death, String> {
+    Ok(match (when, what) {
+        ("before", "commit") => Death::BeforeCommit(n),
+        ("after", "commit") => Death::AfterCommit(n),
+        ("before", "call") => Death::BeforeCall(n),
+        ("after", "call") => Death::AfterCall(n),
+        _ => return Err(format!("a manager is killed before or after a commit or call, not \"{when} {what}\"")),
+    })
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let on = |b: &bool, yes: &'static str, no: &'static str| if *b { yes } else { no };
+        match self {
+            Command::Create { vm, host, memory_mib, disks, image, network, start } => {
+                write!(f, "vm create {vm}")?;
+                if !host.is_empty() {
+                    write!(f, " on {host}")?;
+                }
+                write!(f, " memory {memory_mib} disks {disks}{}{}{}", on(image, " image", ""), on(network, " lan", ""), on(start, "", " stopped"))
+            }
+            Command::Power { vm, action, timeout_s, then_force } => {
+                write!(f, "vm {} {vm} {timeout_s}{}", word(action), on(then_force, " then-force", ""))
+            }
+            Command::Cpus { vm, cpus } => write!(f, "vm edit {vm} cpus {cpus}"),
+            Command::Memory { vm, memory_mib } => write!(f, "vm edit {vm} memory {memory_mib}"),
+            Command::Rename { vm, to } => write!(f, "vm edit {vm} name {to}"),
+            Command::DiskAdd { vm } => write!(f, "vm disk-add {vm}"),
+            Command::DiskRemove { vm } => write!(f, "vm disk-remove {vm}"),
+            Command::NicAdd { vm } => write!(f, "vm nic-add {vm}"),
+            Command::Delete { vm, force } => write!(f, "vm delete {vm}{}", on(force, " force", "")),
+            Command::Batch { action, vms } => write!(f, "batch {} {}", word(action), vms.join(" ")),
+            Command::ImageDelete => write!(f, "image delete"),
+            Command::NetworkDelete => write!(f, "lan delete"),
+            Command::Cancel { object } => write!(f, "cancel {object}"),
+            Command::HostPower { host, on: o } => write!(f, "power {host} {}", on(o, "on", "off")),
+            Command::AgentKill { host } => write!(f, "agent {host} kill"),
+            Command::AgentStart { host } => write!(f, "agent {host} start"),
+            Command::AgentKillAt { host, write: n } => write!(f, "agent {host} kill-at {n}"),
+            Command::AgentForget { host } => write!(f, "agent {host} forget"),
+            Command::Network { host, to_cut, from_cut } => {
+                let what = match (to_cut, from_cut) {
+                    (true, true) => "cut",
+                    (true, false) => "cut-to",
+                    (false, true) => "cut-from",
+                    (false, false) => "heal",
+                };
+                write!(f, "network {host} {what}")
+            }
+            Command::Weather { loss, twice, late, spread_ms } => write!(f, "weather {loss} {twice} {late} {spread_ms}"),
+            Command::Libvirt { host, state } => write!(f, "libvirt {host} {}", format!("{state:?}").to_lowercase()),
+            Command::Starts { host, fail } => write!(f, "starts {host} {}", on(fail, "fail", "ok")),
+            Command::Changes { host, fail } => write!(f, "changes {host} {}", on(fail, "fail", "ok")),
+            Command::Storage { host, deed } => write!(f, "storage {host} {}", format!("{deed:?}").to_lowercase()),
+            Command::Guest { vm, deed } => write!(f, "guest {vm} {}", format!("{deed:?}").to_lowercase()),
+            Command::Hearing { host, deaf } => write!(f, "guests {host} {}", on(deaf, "deaf", "hear")),
+            Command::Virsh { vm, deed } => write!(f, "virsh {} {vm}", format!("{deed:?}").to_lowercase()),
+            Command::ManagerKill { manager } => write!(f, "manager {manager} kill"),
+            Command::ManagerStart { manager } => write!(f, "manager {manager} start"),
+            Command::ManagerKillAt { manager, death } => {
+                let (when, what, n) = match death {
+                    Death::BeforeCommit(n) => ("before", "commit", n),
+                    Death::AfterCommit(n) => ("after", "commit", n),
+                    Death::BeforeCall(n) => ("before", "call", n),
+                    Death::AfterCall(n) => ("after", "call", n),
+                };
+                write!(f, "manager {manager} kill-at {when} {what} {n}")
+            }
+            Command::ManagerHold { manager } => write!(f, "manager {manager} hold"),
+            Command::ManagerGoOn { manager } => write!(f, "manager {manager} go-on"),
+            Command::Clock { who, seconds } => write!(f, "clock {who} {seconds}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Command;
+
+    #[test]
+    fn what_is_printed_is_read_again() {
+        for text in [
+            "vm create a on h1 memory 512 disks 2 image lan stopped",
+            "vm shutdown a 30 then-force",
+            "vm force_off a",
+            "vm edit a cpus 4",
+            "vm delete a force",
+            "batch start a b",
+            "cancel batch",
+            "network h1 cut-from",
+            "weather 10 20 30 40",
+            "libvirt h1 garbage",
+            "storage h2 slow",
+            "virsh undefine a",
+            "manager m1 kill-at after commit 3",
+            "clock h1 -3600",
+        ] {
+            let c = Command::parse(text).unwrap();
+            assert_eq!(Command::parse(&c.to_string()), Ok(c), "{text}");
+        }
+        assert!(Command::parse("vm dance a").is_err());
+    }
+}

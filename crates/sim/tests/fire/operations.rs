@@ -1,0 +1,202 @@
+//! Every operation of the agent, at every crash point it reaches, with the agent killed, killed again on the way back, and
+//! the step failing or taking too long. The last test sees to it that no step of the agent is left without an operation
+//! that reaches it.
+
+use crate::lab::{Lab, disk, image, network, order, vm};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+use virga_crash::{Part, Step};
+use virga_model::order::{Act, CallHead, NodeCall, VmOrder};
+use virga_model::vm::{Desired, StopMode, VmState};
+use virga_model::{NicId, TaskId};
+use virga_sim::crash::{Outcome, Place};
+
+/// What an operation begins with, and what it orders.
+struct Operation {
+    name: &'static str,
+    before: Option<Desired>,
+    order: fn() -> VmOrder,
+    act: Option<Act>,
+    drops: bool,
+    ends: VmState,
+}
+
+fn to(desired: Desired) -> VmOrder {
+    order(1, 2, desired)
+}
+
+fn graceful() -> VmOrder {
+    VmOrder { stop_mode: StopMode::Graceful, ..to(Desired::Stopped) }
+}
+
+/// More vCPUs, another disk, the first one gone for good, and a card.
+fn edited() -> VmOrder {
+    let mut o = to(Desired::Running);
+    o.spec.cpu.count = 2;
+    o.spec.disks = vec![disk(2000)];
+    let nic = serde_json::json!({"id": NicId(Uuid::from_u128(9)), "network": network().id, "mac": "52:54:00:00:00:09"});
+    o.spec.nics.push(serde_json::from_value(nic).expect("a NIC"));
+    o
+}
+
+fn grown() -> VmOrder {
+    let mut o = to(Desired::Stopped);
+    o.spec.disks[0].size_bytes = 2 << 30;
+    o
+}
+
+const OPERATIONS: [Operation; 14] = [
+    Operation { name: "create", before: None, order: || order(1, 1, Desired::Running), act: None, drops: false, ends: VmState::Running },
+    Operation { name: "start", before: Some(Desired::Stopped), order: || to(Desired::Running), act: None, drops: false, ends: VmState::Running },
+    Operation { name: "stop", before: Some(Desired::Running), order: || to(Desired::Stopped), act: None, drops: false, ends: VmState::Stopped },
+    Operation { name: "shutdown", before: Some(Desired::Running), order: graceful, act: None, drops: false, ends: VmState::Stopped },
+    Operation { name: "pause", before: Some(Desired::Running), order: || to(Desired::Paused), act: None, drops: false, ends: VmState::Paused },
+    Operation { name: "resume", before: Some(Desired::Paused), order: || to(Desired::Running), act: None, drops: false, ends: VmState::Running },
+    Operation { name: "hibernate", before: Some(Desired::Running), order: || to(Desired::Hibernated), act: None, drops: false, ends: VmState::Hibernated },
+    Operation { name: "wake", before: Some(Desired::Hibernated), order: || to(Desired::Running), act: None, drops: false, ends: VmState::Running },
+    Operation { name: "discard", before: Some(Desired::Hibernated), order: || to(Desired::Stopped), act: None, drops: false, ends: VmState::Stopped },
+    Operation { name: "edit", before: Some(Desired::Running), order: edited, act: None, drops: false, ends: VmState::Running },
+    Operation { name: "grow", before: Some(Desired::Stopped), order: grown, act: None, drops: false, ends: VmState::Stopped },
+    Operation {
+        name: "reset",
+        before: Some(Desired::Running),
+        order: || order(1, 1, Desired::Running),
+        act: Some(Act::Reset),
+        drops: false,
+        ends: VmState::Running,
+    },
+    Operation {
+        name: "reboot",
+        before: Some(Desired::Running),
+        order: || order(1, 1, Desired::Running),
+        act: Some(Act::Reboot),
+        drops: false,
+        ends: VmState::Running,
+    },
+    Operation { name: "remove", before: Some(Desired::Running), order: || to(Desired::Absent), act: None, drops: true, ends: VmState::Absent },
+];
+
+/// Times that a call is repeated until it is answered.
+const TRIES: usize = 6;
+
+/// Runs an operation as a manager would, repeating what was not answered; the places that it reached.
+async fn run(op: &Operation, target: Option<(Place, Outcome)>) -> (Vec<Place>, bool) {
+    let mut lab = Lab::new().await;
+    if let Some(desired) = op.before {
+        let to_hibernate = desired == Desired::Hibernated;
+        lab.bring(&order(1, 1, if to_hibernate { Desired::Running } else { desired })).await;
+        if to_hibernate {
+            lab.bring(&order(1, 1, Desired::Running)).await;
+            lab.host.sim.meddle(vm(1), Some(VmState::Hibernated));
+        }
+    }
+    let from = lab.host.sim.log().len();
+    let what = format!("{} {target:?}", op.name);
+    lab.plan.arm(target);
+    match op.act {
+        Some(act) => repeat(&mut lab, 99, || NodeCall::Act { vm: vm(1), generation: 1, act }).await,
+        None => drop(lab.bring(&(op.order)()).await),
+    }
+    if op.drops {
+        repeat(&mut lab, 100, || NodeCall::DropImage { image: image().id }).await;
+        repeat(&mut lab, 101, || NodeCall::DropNetwork { network: network() }).await;
+    }
+    let fired = lab.plan.fired();
+    let places = lab.plan.disarm();
+    check(&mut lab, op, from, &what).await;
+    (places, fired)
+}
+
+async fn repeat(lab: &mut Lab, task: u128, call: impl Fn() -> NodeCall) {
+    for _ in 0..TRIES {
+        use virga_model::order::NodeAnswer as A;
+        match lab.call(task, call()).await {
+            Some(A::Refused { .. }) | None => lab.run(60_000).await,
+            Some(_) => return,
+        }
+    }
+    panic!("the host does not take the call");
+}
+
+async fn check(lab: &mut Lab, op: &Operation, from: usize, what: &str) {
+    lab.run(10_000).await;
+    let told = lab.report(vm(1)).expect("the VM is reported").observed;
+    assert_eq!((told.state, told.settled, &told.error), (op.ends, true, &None), "{what}");
+    assert!(told.drift.is_empty(), "{what}: {:?}", told.drift);
+    let log = lab.host.sim.log();
+    for effect in [" start ", " reset ", " reboot ", " hibernate ", " discard_saved "] {
+        let times = log.iter().skip(from).filter(|l| l.contains(effect)).count();
+        assert!(times <= 1, "{what}: {effect} was done {times} times: {log:?}");
+    }
+    use virga_agent::host::{Networks as _, Volumes};
+    let disks: Vec<_> = lab.host.sim.disks().await.unwrap().into_iter().map(|d| (d.id, d.size_bytes)).collect();
+    if op.ends == VmState::Absent {
+        assert!(lab.host.sim.is_empty(), "{what}: nothing is left over");
+        assert!(lab.host.sim.images().await.unwrap().is_empty(), "{what}");
+        lab.host.sim.network_remove(&network()).await.unwrap();
+    } else {
+        let wanted: Vec<_> = (op.order)().spec.disks.iter().map(|d| (d.id, d.size_bytes)).collect();
+        assert_eq!(disks, wanted, "{what}: disks are those of the order");
+        assert_eq!(lab.host.sim.domain_order(vm(1)).expect("a definition").spec.disks, (op.order)().spec.disks, "{what}");
+    }
+}
+
+/// Every point of one operation, with every outcome.
+async fn every_point(op: &Operation) {
+    let (places, _) = run(op, None).await;
+    let places: Vec<Place> = places.into_iter().filter(|p| p.step.part() == Part::Agent).collect();
+    let (mut runs, mut reached) = (0, 0);
+    for (n, place) in places.iter().enumerate() {
+        for outcome in [Outcome::Killed, Outcome::KilledAgain(n % 5), Outcome::Fails, Outcome::TimesOut] {
+            runs += 1;
+            reached += usize::from(run(op, Some((*place, outcome))).await.1);
+        }
+    }
+    println!("crash points: {}, runs: {runs}, recovered: {runs} (agent {}; {reached} reached their point)", places.len(), op.name);
+    assert!(reached * 10 >= runs * 9, "{}: only {reached} of {runs} runs reached their point", op.name);
+}
+
+macro_rules! every_operation {
+    ($($name:ident),+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                every_point(OPERATIONS.iter().find(|o| o.name == stringify!($name)).expect("an operation")).await;
+            }
+        )+
+
+        #[test]
+        fn no_operation_is_forgotten() {
+            assert_eq!(OPERATIONS.map(|o| o.name), [$(stringify!($name)),+]);
+        }
+    };
+}
+
+every_operation!(create, start, stop, shutdown, pause, resume, hibernate, wake, discard, edit, grow, reset, reboot, remove);
+
+#[tokio::test]
+async fn no_step_of_the_agent_is_without_an_operation_that_reaches_it() {
+    let mut reached: BTreeSet<Step> = BTreeSet::new();
+    for op in &OPERATIONS {
+        reached.extend(run(op, None).await.0.iter().map(|p| p.step));
+    }
+    let missing: Vec<&Step> = Step::ALL.iter().filter(|s| s.part() == Part::Agent && !reached.contains(s)).collect();
+    assert!(missing.is_empty(), "no operation here reaches {missing:?}");
+}
+
+#[tokio::test]
+async fn epochs_survive_a_kill_on_either_side_of_their_journalling() {
+    use virga_crash::Moment;
+    for moment in [Moment::Before, Moment::After] {
+        let mut lab = Lab::new().await;
+        lab.bring(&order(1, 1, Desired::Running)).await;
+        lab.plan.arm(Some((Place { step: Step::JournalEpoch, moment, nth: 0 }, Outcome::Killed)));
+        let head = |epoch| CallHead { task: TaskId(Uuid::from_u128(5)), epoch, deadline_ms: 1000 };
+        assert!(lab.call_with(head(7), NodeCall::DropImage { image: image().id }).await.is_none());
+        lab.run(5_000).await;
+        lab.plan.disarm();
+        lab.call_with(head(7), NodeCall::DropImage { image: image().id }).await.expect("the newer epoch is taken");
+        let older = lab.call_with(head(6), NodeCall::DropImage { image: image().id }).await.expect("an answer");
+        assert!(matches!(older, virga_model::order::NodeAnswer::Refused { .. }), "{moment:?}: {older:?}");
+    }
+}

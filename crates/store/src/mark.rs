@@ -1,0 +1,47 @@
+//! Marks: what kinds of rows this process has changed, so that copies in memory can be told to be out of date.
+//!
+//! A function that changes such rows sets the mark in its transaction; the commit makes the mark's epoch grow. Who keeps
+//! a copy reads the epoch *before* the rows, and throws the copy away when the epoch has changed since. What other
+//! processes change is not seen here: a copy needs a short life as well.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A kind of rows that is worth a copy in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Accounts, roles, sessions and API tokens.
+    Credentials,
+    /// Hosts, without their last report and their load.
+    Hosts,
+}
+
+/// How often each mark was committed.
+#[derive(Debug, Default)]
+pub(crate) struct Epochs {
+    credentials: AtomicU64,
+    hosts: AtomicU64,
+}
+
+impl Epochs {
+    fn of(&self, m: Mark) -> &AtomicU64 {
+        match m {
+            Mark::Credentials => &self.credentials,
+            Mark::Hosts => &self.hosts,
+        }
+    }
+
+    pub(crate) fn get(&self, m: Mark) -> u64 {
+        self.of(m).load(Ordering::Acquire)
+    }
+
+    /// All epochs as they are now.
+    pub(crate) fn now(&self) -> Epochs {
+        Epochs { credentials: self.get(Mark::Credentials).into(), hosts: self.get(Mark::Hosts).into() }
+    }
+
+    pub(crate) fn grow(&self, marks: &[Mark]) {
+        for m in marks {
+            self.of(*m).fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Chaos: manager, agent and libvirtd are killed at random while real VMs start, stop and are edited; then everything is
+//! left in peace and compared with what was asked for.
+//!
+//! The order of kills and operations comes from a seed; how they fall together with what the programs are doing is the
+//! machine's. Every operation is an ordinary command of `virga`. The witness reads `/proc`, not our own programs: a QEMU
+//! process that ends is a loss unless somebody had asked for it.
+
+use crate::cloud::{Cloud, wait_for};
+use crate::witness::Witness;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Memory of each guest: the tiny guest lives in it, and twenty of them in any machine.
+const MEMORY: &str = "96MiB";
+/// Longest time in which everything must have come to rest after the last kill.
+const REST_MAX: Duration = Duration::from_secs(600);
+
+/// A small generator of random numbers (SplitMix64), so that a seed gives the same run everywhere.
+pub struct Dice(u64);
+
+impl Dice {
+    /// From a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n.max(1)
+    }
+}
+
+/// What is wanted of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How long operations and kills go on.
+    pub time: Duration,
+    /// Seed of their order.
+    pub seed: u64,
+    /// VMs.
+    pub vms: usize,
+}
+
+/// What a run found.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Programs killed, by name.
+    pub kills: BTreeMap<&'static str, u32>,
+    /// Operations asked for, by verb.
+    pub operations: BTreeMap<&'static str, u32>,
+    /// Of these, those that were accepted with a task.
+    pub accepted: u32,
+    /// QEMU processes that were seen.
+    pub guests: usize,
+    /// Everything that is not as it must be.
+    pub losses: Vec<String>,
+}
+
+/// Runs chaos in a lab of its own.
+///
+/// # Panics
+/// When the lab itself does not come up.
+#[must_use]
+pub fn run(plan: Plan) -> Outcome {
+    let mut cloud = Cloud::with_tiny_image("chaos");
+    let names: Vec<String> = (0..plan.vms).map(|n| format!("c{n}")).collect();
+    for n in &names {
+        cloud.virga_ok(&["vm", "create", n, "--image", "tiny", "--memory", MEMORY, "--memory-max", "256MiB", "--cpus-max", "2", "--network", "nat"]);
+    }
+    let witness = Witness::start(&cloud);
+    let mut run = Run { dice: Dice::new(plan.seed), out: Outcome::default(), tasks: Vec::new(), witness };
+    let end = Instant::now() + plan.time;
+    let mut said = Instant::now();
+    while Instant::now() < end {
+        if run.dice.below(100) < 12 {
+            run.kill(&mut cloud);
+        } else {
+            let name = &names[usize::try_from(run.dice.below(names.len() as u64)).unwrap_or(0)];
+            run.operate(&cloud, name);
+        }
+        if said.elapsed() > Duration::from_secs(60) {
+            said = Instant::now();
+            eprintln!("chaos: {} s left, kills {:?}, {} operations accepted", end.saturating_duration_since(said).as_secs(), run.out.kills, run.out.accepted);
+        }
+        wait_a_moment(run.dice.below(400));
+    }
+    run.settle(&mut cloud, &names);
+    run.out
+}
+
+struct Run {
+    dice: Dice,
+    out: Outcome,
+    /// Ids of the accepted tasks, with what was asked.
+    tasks: Vec<(String, String)>,
+    witness: Witness,
+}
+
+/// A pause between two acts, part of the seed's plan.
+fn wait_a_moment(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+impl Run {
+    fn kill(&mut self, cloud: &mut Cloud) {
+        let what = ["virga-manager", "virga-agent", "libvirtd"][usize::try_from(self.dice.below(3)).unwrap_or(0)];
+        *self.out.kills.entry(what).or_default() += 1;
+        if what == "libvirtd" {
+            // The lab's keeper starts it again, as systemd would.
+            cloud.lab.signal_if_up("KILL");
+            return;
+        }
+        if !cloud.kill_or_find_dead(what) {
+            self.loss(format!("{what} had ended by itself:\n{}", cloud.log(what)));
+        }
+        // Down for a while, sometimes while the others are killed too.
+        wait_a_moment(self.dice.below(1500));
+        if what == "virga-manager" { cloud.spawn_manager() } else { cloud.start_agent_under(&[]) }
+    }
+
+    fn operate(&mut self, cloud: &Cloud, name: &str) {
+        let cpus = (1 + self.dice.below(2)).to_string();
+        let memory = format!("{}MiB", 96 + 32 * self.dice.below(4));
+        let note = format!("edit {}", self.dice.below(1_000_000));
+        let (verb, args): (&str, Vec<&str>) = match self.dice.below(20) {
+            0..=6 => ("start", vec!["vm", "start", name]),
+            7..=9 => ("force off", vec!["vm", "shutdown", name, "--force", "--yes"]),
+            10 => ("shutdown", vec!["vm", "shutdown", name, "--timeout", "20s"]),
+            11 => ("pause", vec!["vm", "pause", name]),
+            12 => ("resume", vec!["vm", "resume", name]),
+            13 => ("reset", vec!["vm", "reset", name, "--yes"]),
+            14 => ("hibernate", vec!["vm", "hibernate", name]),
+            15 => ("edit cpus", vec!["vm", "update", name, "--cpus", &cpus]),
+            16 => ("edit memory", vec!["vm", "update", name, "--memory", &memory]),
+            17 => ("edit text", vec!["vm", "update", name, "--description", &note]),
+            18 => ("attach disk", vec!["vm", "disk", "attach", name, "--size", "16MiB"]),
+            _ => ("reboot", vec!["vm", "reboot", name]),
+        };
+        *self.out.operations.entry(verb).or_default() += 1;
+        // Whether or not the answer comes back, the order may have been taken.
+        if matches!(verb, "force off" | "shutdown" | "hibernate" | "reboot") {
+            self.witness.may_end(name);
+        }
+        let mut args = args;
+        if !matches!(verb, "edit text") {
+            args.push("--no-wait");
+        }
+        let o = cloud.virga(&args);
+        if o.status.success() {
+            self.out.accepted += 1;
+            let text = String::from_utf8_lossy(&o.stdout).into_owned();
+            if let Some(id) = text.split_whitespace().rev().find(|w| w.len() == 36) {
+                self.tasks.push((id.to_string(), format!("{verb} {name}")));
+            }
+        }
+    }
+
+    /// No more kills: everything must come to rest, and be as the rows say.
+    fn settle(&mut self, cloud: &mut Cloud, names: &[String]) {
+        cloud.heal();
+        let quiet = wait_for(REST_MAX, || {
+            let active = cloud.json(&["task", "list", "--filter", "state in (queued, running)", "-o", "json"]);
+            if active.as_array().is_some_and(Vec::is_empty) { Ok(()) } else { Err(active.to_string()) }
+        });
+        if let Err(seen) = quiet {
+            self.loss(format!("tasks have not ended: {seen}"));
+        }
+        let tasks = std::mem::take(&mut self.tasks);
+        for (id, what) in &tasks {
+            let o = cloud.virga(&["task", "show", id, "-o", "json"]);
+            let task: Value = serde_json::from_slice(&o.stdout).unwrap_or_default();
+            if !matches!(task["state"].as_str(), Some("succeeded" | "failed" | "cancelled")) {
+                self.loss(format!("the accepted task {id} ({what}) is {}", task["state"]));
+            }
+        }
+        for n in names {
+            self.compare(cloud, n);
+        }
+        let lost = self.witness.losses();
+        self.out.guests = self.witness.seen();
+        self.out.losses.extend(lost);
+        self.nothing_left(cloud, names);
+    }
+
+    fn loss(&mut self, text: String) {
+        self.out.losses.push(text);
+    }
+
+    /// A row, libvirt and the processes tell the same.
+    fn compare(&mut self, cloud: &Cloud, name: &str) {
+        let agreed = wait_for(REST_MAX, || {
+            let vm = cloud.vm(name);
+            let state = vm["observed"]["state"].as_str().unwrap_or_default().to_string();
+            let domain = cloud.lab.virsh(&["domstate", name]);
+            let domain = String::from_utf8_lossy(&domain.stdout).trim().to_string();
+            let running = self.witness.processes(name);
+            let same = match &*state {
+                "running" => domain == "running" && running == 1,
+                "paused" => domain == "paused" && running == 1,
+                "stopped" | "hibernated" => domain == "shut off" && running == 0,
+                _ => false,
+            };
+            let met = vm["desired"] == vm["observed"]["state"] || vm["observed"]["drift"].is_array() || vm["observed"]["failure"].is_object();
+            let told = format!("VM {name}: row {state} (wanted {}), libvirt {domain}, {running} processes: {}", vm["desired"], vm["observed"]);
+            if same && met && vm["observed"]["settled"] == true { Ok(()) } else { Err(told) }
+        });
+        if let Err(seen) = agreed {
+            self.loss(seen);
+        }
+    }
+
+    /// After all VMs are deleted nothing is left of them.
+    fn nothing_left(&mut self, cloud: &Cloud, names: &[String]) {
+        for n in names {
+            self.witness.may_end(n);
+            let o = cloud.virga(&["vm", "delete", n, "--force", "--yes"]);
+            if !o.status.success() {
+                self.loss(format!("VM {n} cannot be deleted: {}", String::from_utf8_lossy(&o.stderr)));
+            }
+        }
+        let domains = cloud.lab.virsh_ok(&["list", "--all", "--name"]);
+        if !domains.trim().is_empty() {
+            self.loss(format!("domains are left: {domains}"));
+        }
+        let files = std::fs::read_dir(cloud.path("agent/store/vms")).map(Iterator::count).unwrap_or(0);
+        if files > 0 {
+            self.loss(format!("{files} files of VMs are left"));
+        }
+        let host = cloud.json(&["host", "show", "chaos", "-o", "json"]);
+        if host["memory_allocated_bytes"] != 0 {
+            self.loss(format!("the host still counts {} bytes as allocated", host["memory_allocated_bytes"]));
+        }
+    }
+}
