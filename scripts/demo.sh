@@ -36,7 +36,7 @@ export VIRGA_FLEET_STATE=$STATE/fleet
 
 phase() { say "[$SECONDS s] $*"; }
 
-alive() { case $(process_state "$1") in '' | Z | X) return 1 ;; esac; }
+alive() { [ -n "${1:-}" ] || return 1; case $(process_state "$1") in '' | Z | X) return 1 ;; esac; }
 
 # tail_of LOG: the end of a log, for messages about a failure.
 tail_of() { tail -n 15 "$1" 2>/dev/null | sed 's/^/    /' >&2; }
@@ -104,7 +104,7 @@ virga_quiet() { "$BIN/virga" "$@" 8>&-; }
 fleet_reports() { grep -q '^fleet: .* hosts report' "$STATE/virga-fleet.log"; }
 
 if [ "${1:-}" = --stop ]; then
-    stop_pid "$STATE/demo.pid" demo.sh 40
+    stop_pid "$STATE/demo.pid" bash 40
     stop_pid "$STATE/virga-fleet.pid" virga-fleet
     stop_pid "$STATE/virga-manager.pid" virga-manager
     exit 0

@@ -72,7 +72,7 @@ prepare_state() {
 # tail_of LOG: the end of a log, for messages about a failure.
 tail_of() { tail -n 15 "$1" 2>/dev/null | sed 's/^/    /' >&2; }
 
-alive() { case $(process_state "$1") in '' | Z | X) return 1 ;; esac; }
+alive() { [ -n "${1:-}" ] || return 1; case $(process_state "$1") in '' | Z | X) return 1 ;; esac; }
 
 # start_child NAME ARGS...: a program in the background in a session of its own,
 # so that Ctrl-C reaches this script only and the order of ending is ours. Sets
