@@ -137,7 +137,14 @@ pub async fn restart(vms: u32) -> Result<Vec<Figure>> {
 fn start(state: &Path, api: u16, node: u16) -> Result<Child> {
     let program = std::env::current_exe()?.with_file_name("virga-manager");
     let mut c = Command::new(&program);
-    c.args(["run", "--state-dir"]).arg(state).args(["--listen", &format!("127.0.0.1:{api}"), "--node-listen", &format!("127.0.0.1:{node}")]);
+    c.args(["run", "--state-dir"]).arg(state).args([
+        "--listen",
+        &format!("127.0.0.1:{api}"),
+        "--node-listen",
+        &format!("127.0.0.1:{node}"),
+        "--rate-limit",
+        "off",
+    ]);
     let log = std::fs::File::create(state.join("log"))?;
     c.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().with_context(|| program.display().to_string())
 }

@@ -46,7 +46,8 @@ pub fn config(state: &Path) -> Result<Config> {
         #[command(flatten)]
         config: Config,
     }
-    let words = ["bench", "--state-dir", &state.display().to_string(), "--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0"].map(str::to_string);
+    let state = state.display().to_string();
+    let words = ["bench", "--state-dir", &state, "--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--rate-limit", "off"];
     Ok(Cli::try_parse_from(words)?.config)
 }
 

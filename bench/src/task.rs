@@ -95,7 +95,7 @@ pub async fn figures() -> Result<Vec<Figure>> {
     let clock = SimClock::at(virga_manager::state::wall_clock());
     let mut jobs = vec![tokio::spawn({
         let clock = clock.clone();
-        async move { clock.follow_real_time(1).await }
+        async move { clock.keep_pace(1).await }
     })];
     for n in 0..HOSTS {
         let host = SimHost::new(&format!("h{n}"), 1 << 40, clock.clone());

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Memory of each guest: the tiny guest lives in it, and twenty of them in any machine.
-const MEMORY: &str = "96MiB";
+const MEMORY: &str = "128MiB";
 /// Longest time in which everything must have come to rest after the last kill.
 const REST_MAX: Duration = Duration::from_secs(600);
 
@@ -70,7 +70,7 @@ pub fn run(plan: Plan) -> Outcome {
     let mut cloud = Cloud::with_tiny_image("chaos");
     let names: Vec<String> = (0..plan.vms).map(|n| format!("c{n}")).collect();
     for n in &names {
-        cloud.virga_ok(&["vm", "create", n, "--image", "tiny", "--memory", MEMORY, "--memory-max", "256MiB", "--cpus-max", "2", "--network", "nat"]);
+        cloud.virga_ok(&["vm", "create", n, "--image", "tiny", "--memory", MEMORY, "--memory-max", "384MiB", "--cpus-max", "2", "--network", "nat"]);
     }
     let witness = Witness::start(&cloud);
     let mut run = Run { dice: Dice::new(plan.seed), out: Outcome::default(), tasks: Vec::new(), witness };
@@ -125,7 +125,7 @@ impl Run {
 
     fn operate(&mut self, cloud: &Cloud, name: &str) {
         let cpus = (1 + self.dice.below(2)).to_string();
-        let memory = format!("{}MiB", 96 + 32 * self.dice.below(4));
+        let memory = format!("{}MiB", 128 * (1 + self.dice.below(3)));
         let note = format!("edit {}", self.dice.below(1_000_000));
         let (verb, args): (&str, Vec<&str>) = match self.dice.below(20) {
             0..=6 => ("start", vec!["vm", "start", name]),
