@@ -86,6 +86,8 @@ struct Reporter {
     node: Arc<Node>,
     sequence: u64,
     full: bool,
+    /// A manager has a full report of a time at which the hypervisor answered: it knows which VMs are not here.
+    told_absent: bool,
     acknowledged: BTreeMap<VmId, VmReport>,
     facts: Option<HostFacts>,
     facts_sent: Option<HostFacts>,
@@ -102,6 +104,7 @@ impl Reporter {
             node,
             sequence: 0,
             full: true,
+            told_absent: false,
             acknowledged: BTreeMap::new(),
             facts: None,
             facts_sent: None,
@@ -116,6 +119,8 @@ impl Reporter {
     async fn tick(&mut self) {
         let domains = self.look().await;
         let hypervisor_up = domains.is_some();
+        // A full report without the hypervisor could not tell which VMs are gone; after a lost journal nothing else would.
+        self.full |= hypervisor_up && !self.told_absent;
         let orphans = domains.as_ref().map(|d| self.orphans(d)).unwrap_or_default();
         let foreign = domains.map(|d| d.foreign);
         self.refresh_facts(hypervisor_up).await;
@@ -139,6 +144,9 @@ impl Reporter {
         };
         match self.node.link.report(&report).await {
             Ok(ack) => {
+                if self.full {
+                    self.told_absent = hypervisor_up;
+                }
                 self.full = ack.resync || ack.behind > 0;
                 self.acknowledged = current;
                 if ack.behind > 0 {

@@ -144,6 +144,7 @@ pub async fn delete(op: &Op, name: &str) -> Result<(), Error> {
     event::append(&mut tx, &note).await?;
     op.commit(tx, &(), None).await?;
     op.m.heard.forget(host.id);
+    op.m.lives.forget(host.id);
     op.m.nodes.forget(host.id);
     Ok(())
 }

@@ -40,3 +40,4 @@ pub mod token;
 pub mod user;
 pub mod view;
 pub mod vm;
+mod wall_clock;

@@ -13,6 +13,9 @@ use virga_model::stats::{HISTORY_SAMPLES, Packed, Sample};
 use virga_model::{HostId, Time, VmId};
 use virga_store::Store;
 
+/// Milliseconds by which managers' wall clocks may differ; more is a clock that is wrong. Longer than any wait of a task.
+pub(crate) const CLOCKS_DIFFER_MS: i64 = 60_000;
+
 /// One manager.
 pub struct Manager {
     /// Rows.
@@ -35,10 +38,14 @@ pub struct Manager {
     pub stats: Stats,
     /// When each host last reported, by this manager's monotonic clock.
     pub heard: Heard,
+    /// Which life of each host's agent is the host.
+    pub lives: crate::node::lives::Lives,
     /// Where agents reach the managers, as far as this one knows.
     pub managers: crate::managers::Managers,
     /// Copies of rows that hardly ever change.
     pub copies: Copies,
+    /// What is shown of VMs' rows.
+    pub vm_copies: crate::vm::view::Copies,
     /// Reports that wait to be written.
     pub inbox: crate::node::inbox::Inbox,
     /// The queue of tasks is full, by the task runner's last look.
@@ -103,8 +110,10 @@ impl Manager {
             events: watch::Sender::new(0),
             stats: Stats::default(),
             heard: Heard::default(),
+            lives: crate::node::lives::Lives::default(),
             managers: crate::managers::Managers::default(),
             copies: Copies::default(),
+            vm_copies: crate::vm::view::Copies::default(),
             inbox: crate::node::inbox::Inbox::default(),
             tasks_full: std::sync::atomic::AtomicBool::new(false),
             panics: crate::supervise::Panics::default(),
@@ -134,7 +143,11 @@ impl Manager {
     #[must_use]
     pub fn host_state(&self, host: &Host) -> HostState {
         let by_memory = self.heard.ago(host.id, self.steady()).map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-        let by_row = host.last_report_at.map(|t| self.now().millis_since(t).max(0));
+        // A time far ahead was written by a clock that was wrong: the host was there once, which does not say that it is.
+        let by_row = host.last_report_at.map(|t| match self.now().millis_since(t) {
+            ms if ms < -CLOCKS_DIFFER_MS => i64::MAX,
+            ms => ms.max(0),
+        });
         match by_memory.into_iter().chain(by_row).min() {
             None => HostState::Joining,
             Some(ms) if ms <= SILENT_AFTER_MS => HostState::Up,

@@ -7,12 +7,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use virga_sim::world::plant::Plant;
+use virga_sim::world::processor;
 use virga_sim::world::schedule::{Options, Outcome, run};
 
 /// Seeds in which a planted bug must be found when nobody says.
 const PLANTED_SEEDS: u64 = 400;
 /// Times that a planted bug is looked for, from other seeds each time, for the median.
 const PLANTED_ROUNDS: u64 = 3;
+
+/// Seeds after which it is said how far it is.
+const PROGRESS_SEEDS: u64 = 1000;
 
 struct Words {
     seeds: u64,
@@ -46,6 +50,10 @@ fn words() -> Result<Words, String> {
         }
     }
     Ok(w)
+}
+
+fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn main() -> ExitCode {
@@ -88,18 +96,23 @@ fn many(w: &Words) -> bool {
     let bad: Mutex<Vec<(u64, Outcome)>> = Mutex::default();
     let end = w.from + w.seeds;
     std::thread::scope(|s| {
-        for _ in 0..w.jobs {
-            s.spawn(|| {
+        for job in 0..w.jobs {
+            let (next, ms, bad) = (&next, &ms, &bad);
+            s.spawn(move || {
+                processor::stay(usize::try_from(job).unwrap_or(0));
                 loop {
                     let seed = next.fetch_add(1, Ordering::SeqCst);
                     if seed >= end {
                         return;
                     }
+                    if seed > w.from && (seed - w.from).is_multiple_of(PROGRESS_SEEDS) {
+                        eprintln!("{} seeds so far", seed - w.from);
+                    }
                     let o = play(seed, w.plant, false);
                     ms.fetch_add(o.ms, Ordering::SeqCst);
                     if !o.violations.is_empty() {
                         report(seed, &o);
-                        bad.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((seed, o));
+                        lock(bad).push((seed, o));
                     }
                 }
             });
@@ -127,35 +140,64 @@ fn report(seed: u64, o: &Outcome) {
     eprintln!("    again: cargo xtask sim --seed {seed} --trace");
 }
 
+/// A planted bug that was found.
+struct Found {
+    /// Seeds it took.
+    after: u64,
+    /// The seed.
+    seed: u64,
+    /// What the invariants said first.
+    what: String,
+}
+
+/// Looks for a planted bug in seeds from `from` on. A seed that is bad without the bug, too, finds nothing.
+fn look_for(plant: Plant, from: u64, limit: u64) -> Option<Found> {
+    (0..limit).find_map(|n| {
+        let what = play(from + n, Some(plant), false).violations.into_iter().next()?;
+        play(from + n, None, false).violations.is_empty().then_some(Found { after: n + 1, seed: from + n, what })
+    })
+}
+
 fn planted(w: &Words) -> bool {
     let limit = if w.seeds == 0 { PLANTED_SEEDS } else { w.seeds };
-    let mut rows = Vec::new();
-    for plant in Plant::ALL.into_iter().filter(|p| w.plant.is_none_or(|x| x == *p)) {
-        let mut found: Vec<(u64, String)> = Vec::new();
-        for round in 0..PLANTED_ROUNDS {
-            let from = w.from + round * 100_000;
-            let hit = (0..limit).find_map(|n| play(from + n, Some(plant), false).violations.first().map(|v| (n + 1, v.clone())));
-            found.extend(hit);
+    let plants: Vec<Plant> = Plant::ALL.into_iter().filter(|p| w.plant.is_none_or(|x| x == *p)).collect();
+    let work = Mutex::new(plants.iter().flat_map(|p| (0..PLANTED_ROUNDS).map(move |round| (*p, round))));
+    let results: Mutex<Vec<(Plant, Option<Found>)>> = Mutex::default();
+    std::thread::scope(|s| {
+        for job in 0..w.jobs {
+            let (work, results) = (&work, &results);
+            s.spawn(move || {
+                processor::stay(usize::try_from(job).unwrap_or(0));
+                loop {
+                    let Some((plant, round)) = lock(work).next() else { return };
+                    let found = look_for(plant, w.from + round * 100_000, limit);
+                    lock(results).push((plant, found));
+                }
+            });
         }
-        found.sort();
-        let all = found.len() as u64 == PLANTED_ROUNDS;
-        let median = found.get(found.len() / 2).cloned();
-        if !w.json {
-            let (n, by) = median.clone().unwrap_or((0, "not found".into()));
-            println!(
-                "{} {:<24} median {n:>4} seeds, e.g. {}",
-                if all { "found " } else { "MISSED" },
-                format!("{plant:?}"),
-                by.chars().take(110).collect::<String>()
-            );
-        }
-        rows.push(serde_json::json!({"bug": format!("{plant:?}"), "found": all, "median_seeds": median.map(|m| m.0)}));
-    }
+    });
+    let results = results.into_inner().unwrap_or_default();
+    let rows: Vec<serde_json::Value> = plants.iter().map(|p| row(*p, &results, w.json)).collect();
     let found = rows.iter().filter(|r| r["found"] == true).count();
     if w.json {
-        println!("{}", serde_json::Value::Array(rows.clone()));
+        println!("{}", serde_json::json!({"bugs": rows.len(), "found": found, "rounds": PLANTED_ROUNDS, "seeds": limit, "each": rows}));
     } else {
-        println!("{found} of {} planted bugs found", rows.len());
+        println!("{found} of {} planted bugs found, each in all of {PLANTED_ROUNDS} rounds of at most {limit} seeds", rows.len());
     }
     found == rows.len()
+}
+
+/// What came of looking for one bug.
+fn row(plant: Plant, results: &[(Plant, Option<Found>)], quiet: bool) -> serde_json::Value {
+    let mut found: Vec<&Found> = results.iter().filter(|(p, _)| *p == plant).filter_map(|(_, f)| f.as_ref()).collect();
+    found.sort_by_key(|f| f.after);
+    let all = found.len() as u64 == PLANTED_ROUNDS;
+    let median = found.get(found.len() / 2);
+    if !quiet {
+        let (after, by) = median.map_or((0, "not found".into()), |f| (f.after, format!("seed {}: {}", f.seed, f.what)));
+        let word = if all { "found " } else { "MISSED" };
+        println!("{word} {:<24} median {after:>4} seeds, e.g. {}", format!("{plant:?}"), by.chars().take(120).collect::<String>());
+    }
+    let each: Vec<_> = found.iter().map(|f| serde_json::json!({"seed": f.seed, "after": f.after, "violation": f.what})).collect();
+    serde_json::json!({"bug": format!("{plant:?}"), "found": all, "rounds": found.len(), "median_seeds": median.map(|f| f.after), "first": each})
 }

@@ -9,10 +9,9 @@
 use crate::event::next_number;
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, corrupt};
+use crate::sql::{Row, args, corrupt};
 use crate::{StoreError, Tx};
 use sha2::{Digest, Sha256};
-use sqlx::any::AnyRow;
 use uuid::Uuid;
 use virga_model::event::AuditRecord;
 use virga_model::task::ObjectRef;
@@ -44,7 +43,7 @@ const TABLE: Table = Table {
     descending: true,
 };
 
-fn read(r: &AnyRow) -> Result<AuditRecord, StoreError> {
+fn read(r: &Row) -> Result<AuditRecord, StoreError> {
     Ok(AuditRecord {
         id: r.int("id")?,
         at: r.time("at")?,
@@ -138,7 +137,7 @@ pub async fn head(tx: &mut Tx) -> Result<(i64, Option<String>), StoreError> {
 /// # Errors
 /// What the database says.
 pub async fn after(tx: &mut Tx, id: i64, limit: u32) -> Result<Vec<(AuditRecord, String)>, StoreError> {
-    let rows = tx.all("SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2", args![id, limit]).await?;
+    let rows = tx.all("SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2 + 0", args![id, limit]).await?;
     rows.iter().map(|r| Ok((read(r)?, r.text("chain")?))).collect()
 }
 
@@ -151,7 +150,7 @@ pub async fn verify(tx: &mut Tx) -> Result<Option<i64>, StoreError> {
     let last = tx.opt("SELECT value FROM counter WHERE name = 'audit'", args![]).await?.ok_or_else(|| corrupt("counter"))?.int("value")?;
     let (mut id, mut before) = crate::audit_anchor::pruned(tx).await?.map_or((0, String::new()), |a| (a.seq, a.chain));
     loop {
-        let rows = tx.all("SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2", args![id, VERIFY_ROWS]).await?;
+        let rows = tx.all("SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2 + 0", args![id, VERIFY_ROWS]).await?;
         if rows.is_empty() {
             return Ok((id < last).then_some(id + 1));
         }

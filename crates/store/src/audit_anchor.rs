@@ -5,9 +5,8 @@
 
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args};
+use crate::sql::{Row, args};
 use crate::{StoreError, Tx};
-use sqlx::any::AnyRow;
 use virga_model::Time;
 use virga_model::event::AuditAnchor;
 
@@ -29,7 +28,7 @@ const TABLE: Table = Table {
     descending: true,
 };
 
-fn read(r: &AnyRow) -> Result<AuditAnchor, StoreError> {
+fn read(r: &Row) -> Result<AuditAnchor, StoreError> {
     Ok(AuditAnchor {
         seq: r.int("seq")?,
         chain: r.text("chain")?,
@@ -71,7 +70,7 @@ pub async fn pruned(tx: &mut Tx) -> Result<Option<AuditAnchor>, StoreError> {
 /// # Errors
 /// What the database says.
 pub async fn after(tx: &mut Tx, seq: i64, limit: u32) -> Result<Vec<AuditAnchor>, StoreError> {
-    tx.all("SELECT * FROM audit_anchor WHERE seq > $1 ORDER BY seq LIMIT $2", args![seq, limit]).await?.iter().map(read).collect()
+    tx.all("SELECT * FROM audit_anchor WHERE seq > $1 ORDER BY seq LIMIT $2 + 0", args![seq, limit]).await?.iter().map(read).collect()
 }
 
 /// A page of anchors. Fields: `seq`, `at`, `key`, `pruned`; newest first.

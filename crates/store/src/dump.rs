@@ -8,11 +8,10 @@
 //!
 //! What restored rows must not do by themselves (start, stop, remove anything) is seen to by [`crate::restored`].
 
-use crate::sql::{Arg, Cols, args};
+use crate::sql::{Arg, Cell, Row, args};
 use crate::{Dialect, Store, StoreError, Tx, migrate};
 use serde_json::Value;
-use sqlx::any::{AnyRow, AnyTypeInfoKind};
-use sqlx::{AssertSqlSafe, Column, Row, ValueRef};
+use sqlx::AssertSqlSafe;
 use std::collections::BTreeSet;
 
 /// Values bound by one statement; SQLite takes 32,766.
@@ -80,28 +79,22 @@ pub async fn rows(tx: &mut Tx, table: &str, mut line: impl FnMut(&str) -> std::i
     let sql = format!("SELECT * FROM {}", known(table)?);
     tx.each(AssertSqlSafe(sql), |row| {
         if count == 0 {
-            let names: Vec<&str> = row.columns().iter().map(Column::name).collect();
-            line(&crate::sql::json(&names)?).map_err(wrote)?;
+            line(&crate::sql::json(&row.names.as_ref())?).map_err(wrote)?;
         }
         count += 1;
-        line(&crate::sql::json(&values(row)?)?).map_err(wrote)
+        line(&crate::sql::json(&values(row))?).map_err(wrote)
     })
     .await?;
     Ok(count)
 }
 
-fn values(row: &AnyRow) -> Result<Vec<Value>, StoreError> {
-    let mut out = Vec::with_capacity(row.columns().len());
-    for n in 0..row.columns().len() {
-        let raw = row.try_get_raw(n)?;
-        let kind = raw.type_info().kind();
-        out.push(match kind {
-            _ if raw.is_null() => Value::Null,
-            AnyTypeInfoKind::Text => row.try_get::<String, _>(n)?.into(),
-            _ => row.try_get::<i64, _>(n)?.into(),
-        });
-    }
-    Ok(out)
+fn values(row: &Row) -> Vec<Value> {
+    let value = |c: &Cell| match c {
+        Cell::Null => Value::Null,
+        Cell::Int(n) => (*n).into(),
+        Cell::Text(t) => t.as_str().into(),
+    };
+    row.cells.iter().map(value).collect()
 }
 
 /// The table's name, if it is one of ours: only such names become part of a statement.

@@ -53,6 +53,9 @@ pub enum StoreError {
     /// Anything else that the database says.
     #[error("database: {0}")]
     Db(sqlx::Error),
+    /// The same of SQLite.
+    #[error("database: {0}")]
+    Sqlite(rusqlite::Error),
 }
 
 impl StoreError {
@@ -73,28 +76,44 @@ impl From<sqlx::Error> for StoreError {
         match &e {
             sqlx::Error::PoolTimedOut => StoreError::Busy,
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => StoreError::Corrupt(e.to_string()),
-            sqlx::Error::Database(d) if d.is_unique_violation() => taken(&format!("{} {}", d.constraint().unwrap_or(""), d.message())),
+            sqlx::Error::Database(d) if d.is_unique_violation() => taken(&format!("{} {}", d.constraint().unwrap_or_default(), d.message())),
             sqlx::Error::Database(d) if d.is_foreign_key_violation() => StoreError::Reference,
             sqlx::Error::Database(d) if is_full(d.code().as_deref()) => {
                 tracing::error!(error = %e, "the disk of the database is full");
                 StoreError::Full
             }
-            sqlx::Error::Database(d) if is_busy(d.code().as_deref(), d.message()) => StoreError::Busy,
+            sqlx::Error::Database(d) if is_busy(d.code().as_deref()) => StoreError::Busy,
             _ => StoreError::Db(e),
         }
     }
 }
 
-/// SQLite: primary code 5 or 6 in the low byte. PostgreSQL: serialization failure, deadlock, lock not available, a
-/// statement that took too long.
-fn is_busy(code: Option<&str>, message: &str) -> bool {
-    let sqlite = code.and_then(|c| c.parse::<i32>().ok()).is_some_and(|c| matches!(c & 0xff, 5 | 6));
-    matches!(code, Some("40001" | "40P01" | "55P03" | "57014")) || (sqlite && message.contains("locked"))
+impl From<rusqlite::Error> for StoreError {
+    fn from(e: rusqlite::Error) -> StoreError {
+        use rusqlite::ErrorCode as C;
+        use rusqlite::ffi::{SQLITE_CONSTRAINT_FOREIGNKEY, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+        let rusqlite::Error::SqliteFailure(why, message) = &e else { return StoreError::Sqlite(e) };
+        match (why.code, why.extended_code) {
+            (_, SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY) => taken(&format!(" {}", message.as_deref().unwrap_or_default())),
+            (_, SQLITE_CONSTRAINT_FOREIGNKEY) => StoreError::Reference,
+            (C::DiskFull, _) => {
+                tracing::error!(error = %e, "the disk of the database is full");
+                StoreError::Full
+            }
+            (C::DatabaseBusy | C::DatabaseLocked, _) => StoreError::Busy,
+            _ => StoreError::Sqlite(e),
+        }
+    }
 }
 
-/// SQLite: primary code 13. PostgreSQL: disk full.
+/// Serialization failure, deadlock, lock not available, a statement that took too long.
+fn is_busy(code: Option<&str>) -> bool {
+    matches!(code, Some("40001" | "40P01" | "55P03" | "57014"))
+}
+
+/// Disk full.
 fn is_full(code: Option<&str>) -> bool {
-    code.is_some_and(|c| c == "53100" || (c.len() < 5 && c.parse::<i32>().is_ok_and(|c| c & 0xff == 13)))
+    code == Some("53100")
 }
 
 /// What PostgreSQL says when it cannot work at present: its session was ended, it starts or stops, it only reads (a
@@ -190,7 +209,7 @@ impl From<StoreError> for Error {
                 tracing::error!(error = %e, "database not reachable");
                 Error::unavailable("The database is not reachable.").with_hint("Try again in a moment.")
             }
-            StoreError::Corrupt(_) | StoreError::Db(_) => {
+            StoreError::Corrupt(_) | StoreError::Db(_) | StoreError::Sqlite(_) => {
                 tracing::error!(error = %e, "store");
                 Error::internal("The database failed; the log of the manager says more.")
             }

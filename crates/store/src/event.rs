@@ -2,10 +2,9 @@
 
 use crate::filter_sql::{Binds, Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, corrupt, word};
+use crate::sql::{Row, args, corrupt, word};
 use crate::{StoreError, Tx, visible};
 use sqlx::AssertSqlSafe;
-use sqlx::any::AnyRow;
 use uuid::Uuid;
 use virga_model::Time;
 use virga_model::event::Event;
@@ -32,7 +31,7 @@ const TABLE: Table = Table {
     descending: true,
 };
 
-fn read(r: &AnyRow) -> Result<Event, StoreError> {
+fn read(r: &Row) -> Result<Event, StoreError> {
     Ok(Event {
         id: r.int("id")?,
         at: r.time("at")?,
@@ -100,6 +99,6 @@ pub async fn list(tx: &mut Tx, page: &Page, visible: &Visible) -> Result<Paged<E
 /// # Errors
 /// What the database says.
 pub async fn delete_old(tx: &mut Tx, before: Time, limit: u32) -> Result<u64, StoreError> {
-    let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE at < $1 ORDER BY at LIMIT $2)";
+    let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE at < $1 ORDER BY at LIMIT $2 + 0)";
     tx.exec(sql, args![before, limit]).await
 }

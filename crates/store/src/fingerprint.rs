@@ -2,10 +2,10 @@
 //!
 //! It reads whole tables and is meant for small databases only; no part of the product may call it.
 
-use crate::sql::{Cols, args};
+use crate::sql::{Row, args};
 use crate::{StoreError, Tx, migrate};
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, Column, Row};
+use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
 
 /// SHA-256 of each table's rows, by table. `skip` names tables, or columns as `table.column`, that may change at any time.
@@ -19,7 +19,7 @@ pub async fn tables(tx: &mut Tx, skip: &[&str]) -> Result<BTreeMap<String, Strin
             continue;
         }
         // The name comes from this crate's own scripts.
-        let rows = tx.all(AssertSqlSafe(format!("SELECT * FROM {table}")), args![]).await?;
+        let rows = tx.scan(AssertSqlSafe(format!("SELECT * FROM {table}")), args![]).await?;
         let mut texts: Vec<String> = rows.iter().map(|r| text(r, &table, skip)).collect();
         texts.sort_unstable();
         let mut h = Sha256::new();
@@ -39,7 +39,7 @@ pub async fn tables(tx: &mut Tx, skip: &[&str]) -> Result<BTreeMap<String, Strin
 pub async fn dump(tx: &mut Tx) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
     let mut out = BTreeMap::new();
     for table in names() {
-        let rows = tx.all(AssertSqlSafe(format!("SELECT * FROM {table}")), args![]).await?;
+        let rows = tx.scan(AssertSqlSafe(format!("SELECT * FROM {table}")), args![]).await?;
         let texts = rows.iter().map(|r| text(r, &table, &[])).collect();
         out.insert(table, texts);
     }
@@ -53,11 +53,7 @@ fn names() -> Vec<String> {
     made.filter_map(|l| l.split([' ', '(']).find(|w| !w.is_empty()).map(str::to_string)).collect()
 }
 
-fn text(row: &sqlx::any::AnyRow, table: &str, skip: &[&str]) -> String {
-    let kept = row.columns().iter().map(Column::name).filter(|c| !skip.contains(&format!("{table}.{c}").as_str()));
-    let value = |c: &str| match row.opt_text(c) {
-        Ok(v) => format!("{v:?}"),
-        Err(_) => format!("{:?}", row.opt_int(c)),
-    };
-    kept.map(|c| format!("{c}={};", value(c))).collect()
+fn text(row: &Row, table: &str, skip: &[&str]) -> String {
+    let kept = row.names.iter().zip(&row.cells).filter(|(c, _)| !skip.contains(&format!("{table}.{c}").as_str()));
+    kept.map(|(c, v)| format!("{c}={v:?};")).collect()
 }

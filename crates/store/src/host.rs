@@ -2,9 +2,8 @@
 
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, json};
+use crate::sql::{Row, args, json};
 use crate::{Mark, StoreError, Tx, visible};
-use sqlx::any::AnyRow;
 use std::collections::HashMap;
 use virga_model::host::{Host, HostFacts};
 use virga_model::role::Visible;
@@ -30,7 +29,7 @@ const TABLE: Table = Table {
     descending: false,
 };
 
-fn read(r: &AnyRow) -> Result<Host, StoreError> {
+fn read(r: &Row) -> Result<Host, StoreError> {
     Ok(Host {
         id: r.id("id")?,
         name: r.text("name")?,
@@ -137,7 +136,7 @@ pub struct Load {
     pub memory_bytes: u64,
 }
 
-fn read_load(r: &AnyRow) -> Result<Load, StoreError> {
+fn read_load(r: &Row) -> Result<Load, StoreError> {
     Ok(Load { vms: r.int("vms")?, memory_bytes: r.number("share_bytes")? })
 }
 

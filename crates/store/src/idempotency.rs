@@ -1,6 +1,6 @@
 //! Answers to requests that carried an `Idempotency-Key`, so that a repeated request gets the same answer.
 
-use crate::sql::{Cols, args};
+use crate::sql::args;
 use crate::{StoreError, Tx};
 use virga_model::{Time, UserId};
 

@@ -2,9 +2,8 @@
 
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, from_word, word};
+use crate::sql::{Row, args, from_word, word};
 use crate::{StoreError, Tx};
-use sqlx::any::AnyRow;
 use virga_model::ImageId;
 use virga_model::image::Image;
 
@@ -29,7 +28,7 @@ const TABLE: Table = Table {
     descending: false,
 };
 
-fn read(r: &AnyRow) -> Result<Image, StoreError> {
+fn read(r: &Row) -> Result<Image, StoreError> {
     Ok(Image {
         id: r.id("id")?,
         name: r.text("name")?,

@@ -1,12 +1,11 @@
 //! One-time permissions for hosts to join. Only hashes of their secrets are here.
 
-use crate::sql::{Cols, args};
+use crate::sql::{Row, args};
 use crate::{StoreError, Tx};
-use sqlx::any::AnyRow;
 use virga_model::host::JoinToken;
 use virga_model::{HostId, JoinTokenId, Time};
 
-fn read(r: &AnyRow) -> Result<JoinToken, StoreError> {
+fn read(r: &Row) -> Result<JoinToken, StoreError> {
     Ok(JoinToken {
         id: r.id("id")?,
         host_name: r.text("host_name")?,

@@ -4,8 +4,11 @@
 //! a [`Store`], takes a read or a write transaction, calls as many functions as belong together and commits; a
 //! transaction that is dropped is rolled back, whether by `?`, by a panic or by a cancelled future.
 //!
-//! SQLite and PostgreSQL are the engines. Hence: the Any driver of sqlx, `$1` parameters, only BIGINT and TEXT columns,
-//! no statement that only one engine understands outside of [`Dialect`] and `postgres.rs`.
+//! SQLite and PostgreSQL are the engines, `sqlite.rs` and `postgres.rs` speak to them. Hence: `$1` parameters, only BIGINT
+//! and TEXT columns, no statement that only one engine understands outside of these files and [`Dialect`].
+//!
+//! A limit that is a parameter is written `LIMIT $2 + 0`: SQLite looks into a bare one when it plans, and so makes the
+//! whole plan anew for each execution.
 //!
 //! What this crate must never do: put a value into the text of a statement, decide anything about the product
 //! (it answers whether a condition held), read the clock where a caller could pass the time, panic because of what
@@ -19,6 +22,7 @@ mod mark;
 mod migrate;
 mod postgres;
 mod sql;
+mod sqlite;
 mod visible;
 
 pub mod audit;

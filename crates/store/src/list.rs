@@ -4,13 +4,12 @@
 //! come or go meanwhile make no row appear twice or be left out. The position travels as an opaque token.
 
 use crate::filter_sql::{Binds, Field, Fields, Kind};
-use crate::sql::{Cols, corrupt};
+use crate::sql::{Row, corrupt};
 use crate::{StoreError, Tx};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
-use sqlx::any::AnyRow;
 use virga_model::Error;
 use virga_model::filter::Filter;
 
@@ -130,7 +129,7 @@ impl<'t> Order<'t> {
     }
 
     /// The token that leads to what comes after `row`.
-    fn token(&self, row: &AnyRow) -> Result<String, StoreError> {
+    fn token(&self, row: &Row) -> Result<String, StoreError> {
         let p = Position { s: self.name.clone(), v: read_value(row, self.kind, "page_value")?, i: read_value(row, self.table.id_kind, "page_id")? };
         Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&p).map_err(|_| corrupt("page_value"))?))
     }
@@ -140,7 +139,7 @@ fn bind_value(b: &mut Binds, kind: Kind, v: &serde_json::Value) -> Option<String
     if kind.is_text() { v.as_str().map(|s| b.bind(s)) } else { v.as_i64().map(|n| b.bind(n)) }
 }
 
-fn read_value(row: &AnyRow, kind: Kind, column: &str) -> Result<serde_json::Value, StoreError> {
+fn read_value(row: &Row, kind: Kind, column: &str) -> Result<serde_json::Value, StoreError> {
     Ok(if kind.is_text() { row.text(column)?.into() } else { row.int(column)?.into() })
 }
 
@@ -154,7 +153,7 @@ pub(crate) async fn list<T>(
     table: &Table,
     page: &Page,
     scope: impl FnOnce(&mut Binds) -> String,
-    read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    read: impl Fn(&Row) -> Result<T, StoreError>,
 ) -> Result<Paged<T>, StoreError> {
     let order = Order::of(table, &page.sort).map_err(|e| e.about("sort"))?;
     let mut b = Binds::default();
@@ -175,7 +174,7 @@ pub(crate) async fn list<T>(
          ORDER BY {value} {direction}, {id} {direction} LIMIT {}",
         limit + 1
     );
-    let mut rows = tx.all(AssertSqlSafe(sql), b.done()).await?;
+    let mut rows = tx.scan(AssertSqlSafe(sql), b.done()).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next = match (more, rows.last()) {
@@ -187,5 +186,5 @@ pub(crate) async fn list<T>(
 
 async fn count(tx: &mut Tx, table: &Table, condition: &str, b: &Binds) -> Result<i64, StoreError> {
     let sql = format!("SELECT COUNT(*) AS n FROM {} WHERE {condition}", table.from);
-    tx.opt(AssertSqlSafe(sql), b.so_far()).await?.ok_or_else(|| corrupt("n"))?.int("n")
+    tx.scan(AssertSqlSafe(sql), b.so_far()).await?.first().ok_or_else(|| corrupt("n"))?.int("n")
 }

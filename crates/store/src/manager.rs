@@ -3,9 +3,8 @@
 //! A row is one life of a manager. It decides nothing: tasks and loops have leases of their own. It tells agents where
 //! else they may report, and people who is there.
 
-use crate::sql::{Cols, args};
+use crate::sql::{Row, args};
 use crate::{StoreError, Tx};
-use sqlx::any::AnyRow;
 use virga_model::Time;
 
 /// One life of a manager.
@@ -25,7 +24,7 @@ pub struct ManagerRow {
     pub stopped: bool,
 }
 
-fn read(r: &AnyRow) -> Result<ManagerRow, StoreError> {
+fn read(r: &Row) -> Result<ManagerRow, StoreError> {
     Ok(ManagerRow {
         instance: r.text("instance")?,
         node_address: r.text("node_address")?,

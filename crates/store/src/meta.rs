@@ -1,6 +1,6 @@
 //! Single values of the installation: its id, first-run flags.
 
-use crate::sql::{Cols, args};
+use crate::sql::args;
 use crate::{StoreError, Tx};
 
 /// The value of `key`.

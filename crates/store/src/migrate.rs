@@ -3,17 +3,18 @@
 //! A script that was applied is remembered with its hash. A database that knows a script this program does not know,
 //! or knows it with other content, is refused: an older Virga must never write into a newer database.
 
-use crate::sql::{Cols, args};
+use crate::sql::args;
 use crate::{Store, StoreError, Tx};
 use sha2::{Digest, Sha256};
 
 /// The scripts, oldest first.
-const SCRIPTS: [(i64, &str); 5] = [
+const SCRIPTS: [(i64, &str); 6] = [
     (1, include_str!("../migrations/0001_first.sql")),
     (2, include_str!("../migrations/0002_load.sql")),
     (3, include_str!("../migrations/0003_audit_anchor.sql")),
     (4, include_str!("../migrations/0004_managers.sql")),
     (5, include_str!("../migrations/0005_turns.sql")),
+    (6, include_str!("../migrations/0006_vm_lists.sql")),
 ];
 
 /// Newest version of the schema that this program knows.

@@ -2,9 +2,8 @@
 
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, json};
+use crate::sql::{Row, args, json};
 use crate::{StoreError, Tx};
-use sqlx::any::AnyRow;
 use virga_model::NetworkId;
 use virga_model::network::{Network, NetworkSpec};
 
@@ -27,7 +26,7 @@ const TABLE: Table = Table {
     descending: false,
 };
 
-fn read(r: &AnyRow) -> Result<Network, StoreError> {
+fn read(r: &Row) -> Result<Network, StoreError> {
     Ok(Network {
         id: r.id("id")?,
         name: r.text("name")?,

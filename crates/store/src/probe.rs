@@ -3,11 +3,10 @@
 //! Nothing of the product may use it.
 
 use crate::db::Dialect;
-use crate::sql::{Cols, args};
+use crate::sql::{Row, args};
 use crate::{Store, StoreError, Tx};
 use sha2::{Digest, Sha256};
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Column, Row};
+use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
 
 /// Takes the audit table away, or gives it back: from then on every append fails, as with a full disk.
@@ -39,12 +38,8 @@ async fn tables(tx: &mut Tx, dialect: Dialect) -> Result<Vec<String>, StoreError
     tx.all(sql, args![]).await?.iter().map(|r| r.text("name")).collect()
 }
 
-fn row_text(r: &AnyRow) -> String {
-    let value = |i: usize| match r.try_get::<Option<String>, _>(i) {
-        Ok(v) => format!("{v:?}"),
-        Err(_) => format!("{:?}", r.try_get::<Option<i64>, _>(i).unwrap_or_default()),
-    };
-    (0..r.columns().len()).map(|i| format!("{}={}", r.columns()[i].name(), value(i))).collect::<Vec<_>>().join("\u{1f}")
+fn row_text(r: &Row) -> String {
+    r.names.iter().zip(&r.cells).map(|(name, cell)| format!("{name}={cell:?}")).collect::<Vec<_>>().join("\u{1f}")
 }
 
 /// A hash of all rows of each table, but for those in `without`.
@@ -55,7 +50,7 @@ pub async fn digest(store: &Store, without: &[&str]) -> Result<BTreeMap<String, 
     let mut tx = store.read().await?;
     let mut all = BTreeMap::new();
     for table in tables(&mut tx, store.dialect()).await?.into_iter().filter(|t| !without.contains(&t.as_str())) {
-        let mut rows: Vec<String> = tx.all(AssertSqlSafe(format!("SELECT * FROM {table}")), args![]).await?.iter().map(row_text).collect();
+        let mut rows: Vec<String> = tx.scan(AssertSqlSafe(format!("SELECT * FROM {table}")), args![]).await?.iter().map(row_text).collect();
         rows.sort();
         all.insert(table, hex::encode(Sha256::digest(rows.join("\n").as_bytes())));
     }

@@ -7,7 +7,7 @@
 //! such a row until somebody changes the VM. Sessions, console tickets and open join tokens are void; tasks that were
 //! under way have failed.
 
-use crate::sql::{Cols, args, json, word};
+use crate::sql::{args, json, word};
 use crate::{Mark, StoreError, Tx, meta, task, vm};
 use virga_model::order::Progress;
 use virga_model::task::TaskState;

@@ -2,9 +2,8 @@
 
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, corrupt, word};
+use crate::sql::{Row, args, corrupt, word};
 use crate::{Mark, StoreError, Tx};
-use sqlx::any::AnyRow;
 use uuid::Uuid;
 use virga_model::role::{RoleBinding, Scope};
 use virga_model::{RoleBindingId, UserId};
@@ -32,7 +31,7 @@ const TABLE: Table = Table {
     descending: false,
 };
 
-fn read(r: &AnyRow) -> Result<RoleBinding, StoreError> {
+fn read(r: &Row) -> Result<RoleBinding, StoreError> {
     let id = || r.id::<Uuid>("scope_id");
     let scope = match r.text("scope_kind")?.as_str() {
         "all" => Scope::All,

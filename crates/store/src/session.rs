@@ -1,12 +1,11 @@
 //! Signed-in sessions. Only hashes of their secrets are here.
 
-use crate::sql::{Cols, args};
+use crate::sql::{Row, args};
 use crate::{Mark, StoreError, Tx};
-use sqlx::any::AnyRow;
 use virga_model::user::Session;
 use virga_model::{SessionId, Time, UserId};
 
-fn read(r: &AnyRow) -> Result<Session, StoreError> {
+fn read(r: &Row) -> Result<Session, StoreError> {
     Ok(Session {
         id: r.id("id")?,
         user: r.id("user_id")?,

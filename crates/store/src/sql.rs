@@ -5,9 +5,8 @@
 use crate::StoreError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row;
-use sqlx::any::AnyRow;
 use std::str::FromStr;
+use std::sync::Arc;
 use uuid::Uuid;
 use virga_model::Time;
 
@@ -131,63 +130,97 @@ pub(crate) fn corrupt(column: &str) -> StoreError {
     StoreError::Corrupt(format!("column {column} does not hold what it should"))
 }
 
-/// Reads columns by name.
-pub(crate) trait Cols {
-    fn opt_text(&self, column: &str) -> Result<Option<String>, StoreError>;
-    fn opt_int(&self, column: &str) -> Result<Option<i64>, StoreError>;
+/// A value of a row: the two types of column that there are, or nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cell {
+    /// NULL.
+    Null,
+    /// BIGINT.
+    Int(i64),
+    /// TEXT.
+    Text(String),
+}
 
-    fn text(&self, column: &str) -> Result<String, StoreError> {
-        self.opt_text(column)?.ok_or_else(|| corrupt(column))
+/// A row that was read, of whichever engine; columns are found by name.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// Names of the columns, shared by all rows of an answer.
+    pub(crate) names: Arc<[String]>,
+    /// A cell for each column.
+    pub(crate) cells: Vec<Cell>,
+}
+
+impl Row {
+    fn cell(&self, column: &str) -> Result<&Cell, StoreError> {
+        self.names.iter().position(|n| n == column).and_then(|i| self.cells.get(i)).ok_or_else(|| corrupt(column))
     }
 
-    fn int(&self, column: &str) -> Result<i64, StoreError> {
+    pub(crate) fn opt_text(&self, column: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.opt_str(column)?.map(str::to_string))
+    }
+
+    pub(crate) fn opt_str(&self, column: &str) -> Result<Option<&str>, StoreError> {
+        match self.cell(column)? {
+            Cell::Null => Ok(None),
+            Cell::Text(t) => Ok(Some(t)),
+            Cell::Int(_) => Err(corrupt(column)),
+        }
+    }
+
+    pub(crate) fn opt_int(&self, column: &str) -> Result<Option<i64>, StoreError> {
+        match self.cell(column)? {
+            Cell::Null => Ok(None),
+            Cell::Int(n) => Ok(Some(*n)),
+            Cell::Text(_) => Err(corrupt(column)),
+        }
+    }
+
+    pub(crate) fn str(&self, column: &str) -> Result<&str, StoreError> {
+        self.opt_str(column)?.ok_or_else(|| corrupt(column))
+    }
+
+    pub(crate) fn text(&self, column: &str) -> Result<String, StoreError> {
+        Ok(self.str(column)?.to_string())
+    }
+
+    pub(crate) fn int(&self, column: &str) -> Result<i64, StoreError> {
         self.opt_int(column)?.ok_or_else(|| corrupt(column))
     }
 
-    fn number<T: TryFrom<i64>>(&self, column: &str) -> Result<T, StoreError> {
+    pub(crate) fn number<T: TryFrom<i64>>(&self, column: &str) -> Result<T, StoreError> {
         T::try_from(self.int(column)?).map_err(|_| corrupt(column))
     }
 
-    fn flag(&self, column: &str) -> Result<bool, StoreError> {
+    pub(crate) fn flag(&self, column: &str) -> Result<bool, StoreError> {
         Ok(self.int(column)? != 0)
     }
 
-    fn time(&self, column: &str) -> Result<Time, StoreError> {
+    pub(crate) fn time(&self, column: &str) -> Result<Time, StoreError> {
         Ok(Time(self.int(column)?))
     }
 
-    fn opt_time(&self, column: &str) -> Result<Option<Time>, StoreError> {
+    pub(crate) fn opt_time(&self, column: &str) -> Result<Option<Time>, StoreError> {
         Ok(self.opt_int(column)?.map(Time))
     }
 
-    fn id<T: FromStr>(&self, column: &str) -> Result<T, StoreError> {
-        self.text(column)?.parse().map_err(|_| corrupt(column))
+    pub(crate) fn id<T: FromStr>(&self, column: &str) -> Result<T, StoreError> {
+        self.str(column)?.parse().map_err(|_| corrupt(column))
     }
 
-    fn opt_id<T: FromStr>(&self, column: &str) -> Result<Option<T>, StoreError> {
-        self.opt_text(column)?.map(|t| t.parse().map_err(|_| corrupt(column))).transpose()
+    pub(crate) fn opt_id<T: FromStr>(&self, column: &str) -> Result<Option<T>, StoreError> {
+        self.opt_str(column)?.map(|t| t.parse().map_err(|_| corrupt(column))).transpose()
     }
 
-    fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
-        from_word(column, &self.text(column)?)
+    pub(crate) fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+        from_word(column, self.str(column)?)
     }
 
-    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
-        serde_json::from_str(&self.text(column)?).map_err(|e| StoreError::Corrupt(format!("column {column}: {e}")))
+    pub(crate) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+        serde_json::from_str(self.str(column)?).map_err(|e| StoreError::Corrupt(format!("column {column}: {e}")))
     }
 
-    fn opt_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
-        let Some(text) = self.opt_text(column)? else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).map_err(|e| StoreError::Corrupt(format!("column {column}: {e}")))
-    }
-}
-
-impl Cols for AnyRow {
-    fn opt_text(&self, column: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.try_get::<Option<String>, _>(column)?)
-    }
-
-    fn opt_int(&self, column: &str) -> Result<Option<i64>, StoreError> {
-        Ok(self.try_get::<Option<i64>, _>(column)?)
+    pub(crate) fn opt_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
+        let Some(text) = self.opt_str(column)? else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|e| StoreError::Corrupt(format!("column {column}: {e}")))
     }
 }

@@ -6,11 +6,10 @@
 
 use crate::filter_sql::{Binds, Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, corrupt, json, word};
+use crate::sql::{Row, args, corrupt, json, word};
 use crate::task_claim::{self, Class, Lease, Room, Turn};
 use crate::{StoreError, Tx, visible};
 use sqlx::AssertSqlSafe;
-use sqlx::any::AnyRow;
 use std::collections::HashMap;
 use uuid::Uuid;
 use virga_model::order::Progress;
@@ -60,7 +59,7 @@ const TABLE: Table = Table {
     descending: true,
 };
 
-fn read(r: &AnyRow) -> Result<Task, StoreError> {
+fn read(r: &Row) -> Result<Task, StoreError> {
     Ok(Task {
         id: r.id("id")?,
         kind: r.word("kind")?,
@@ -228,6 +227,12 @@ pub async fn active_of(tx: &mut Tx, object: ObjectRef) -> Result<Option<Task>, S
 /// What the database says.
 pub async fn active_of_vms(tx: &mut Tx, vms: &[VmId]) -> Result<HashMap<VmId, (TaskId, TaskKind)>, StoreError> {
     let Some(last) = vms.last() else { return Ok(HashMap::new()) };
+    // Mostly there are fewer active tasks than VMs on a page.
+    let few = "SELECT id, kind, object_id FROM task WHERE state IN ('queued', 'running') AND kind <> 'vm_batch' AND object_kind = 'vm' LIMIT $1 + 0";
+    let rows = tx.all(few, args![ACTIVE_FEW + 1]).await?;
+    if rows.len() <= ACTIVE_FEW as usize {
+        return rows.iter().map(|r| Ok((r.id("object_id")?, (r.id("id")?, r.word("kind")?)))).collect();
+    }
     let mut b = Binds::default();
     // Few different lengths, so that few different statements are prepared.
     let padding = vms.len().next_power_of_two() - vms.len();
@@ -239,6 +244,9 @@ pub async fn active_of_vms(tx: &mut Tx, vms: &[VmId]) -> Result<HashMap<VmId, (T
     let rows = tx.all(AssertSqlSafe(sql), b.done()).await?;
     rows.iter().map(|r| Ok((r.id("object_id")?, (r.id("id")?, r.word("kind")?)))).collect()
 }
+
+/// Active tasks that are read together rather than looked up for each VM.
+const ACTIVE_FEW: u32 = 16;
 
 /// The children of a batch, oldest first.
 ///
@@ -268,6 +276,32 @@ pub async fn wake_task(tx: &mut Tx, id: TaskId) -> Result<bool, StoreError> {
     Ok(tx.exec(sql, args![id]).await? > 0)
 }
 
+/// Times of active tasks that lie behind a moment.
+const BEHIND: &str = "state IN ('queued', 'running') AND (not_before > $1 OR lease_until > $1 OR created_at > $1 OR started_at > $1)";
+
+/// Whether an active task has a time later than `latest`, which only a clock that was ahead can have written.
+///
+/// # Errors
+/// What the database says.
+pub async fn is_ahead(tx: &mut Tx, latest: Time) -> Result<bool, StoreError> {
+    Ok(tx.opt(AssertSqlSafe(format!("SELECT 1 AS n FROM task WHERE {BEHIND} LIMIT 1")), args![latest]).await?.is_some())
+}
+
+/// Brings times of active tasks that are later than `latest` back to now: such tasks are due, began now, and are leased
+/// until `lease_until` at most. How many.
+///
+/// # Errors
+/// What the database says.
+pub async fn bring_back(tx: &mut Tx, latest: Time, now: Time, lease_until: Time) -> Result<u64, StoreError> {
+    let sql = format!(
+        "UPDATE task SET not_before = CASE WHEN not_before > $1 THEN 0 ELSE not_before END, \
+         lease_until = CASE WHEN lease_until > $1 THEN $2 ELSE lease_until END, \
+         created_at = CASE WHEN created_at > $1 THEN $3 ELSE created_at END, \
+         started_at = CASE WHEN started_at > $1 THEN $3 ELSE started_at END WHERE {BEHIND}"
+    );
+    tx.exec(AssertSqlSafe(sql), args![latest, lease_until, now]).await
+}
+
 /// When the next active task will be due (`now` if one is due already); none: there is no active task.
 ///
 /// # Errors
@@ -292,7 +326,7 @@ pub async fn list(tx: &mut Tx, page: &Page, visible: &Visible, viewer: Option<Us
 /// What the database says.
 pub async fn delete_old(tx: &mut Tx, before: Time, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM task WHERE id IN (SELECT id FROM task WHERE ended_at < $1 AND state NOT IN ('queued', 'running') \
-               ORDER BY ended_at LIMIT $2)";
+               ORDER BY ended_at LIMIT $2 + 0)";
     tx.exec(sql, args![before, limit]).await
 }
 

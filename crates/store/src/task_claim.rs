@@ -8,7 +8,7 @@
 //! How many places each class has is decided by the caller. Nothing here may depend on what one process remembers: the
 //! turn is a hint, and a claim without it is still fair within itself.
 
-use crate::sql::{Cols, args};
+use crate::sql::args;
 use crate::{StoreError, Tx, task};
 use std::collections::HashMap;
 use virga_model::task::{Cause, Task};
@@ -123,12 +123,12 @@ const PARTIES: &str = concat!(
     sql!(party),
     " = party.name ORDER BY ",
     sql!(due),
-    " LIMIT 1) AS due FROM party WHERE name IS NOT NULL LIMIT $3"
+    " LIMIT 1) AS due FROM party WHERE name IS NOT NULL LIMIT $3 + 0"
 );
 
 /// The due tasks of a party, the longest due first.
 const TASKS: &str =
-    concat!("SELECT id ", sql!(of_class), " AND ", sql!(party), " = $2 AND ", sql!(due), " <= $3 ORDER BY ", sql!(due), ", created_at, id LIMIT $4");
+    concat!("SELECT id ", sql!(of_class), " AND ", sql!(party), " = $2 AND ", sql!(due), " <= $3 ORDER BY ", sql!(due), ", created_at, id LIMIT $4 + 0");
 
 /// When the first active task is due.
 pub(crate) const NEXT_DUE: &str = concat!("SELECT ", sql!(due), " AS due FROM task WHERE state IN ('queued', 'running') ORDER BY ", sql!(due), " LIMIT 1");
@@ -200,7 +200,7 @@ async fn due_parties(tx: &mut Tx, now: Time, class: Class, turn: &Turn) -> Resul
 /// # Errors
 /// What the database says.
 pub async fn active_of_requester(tx: &mut Tx, requester: UserId, most: u32) -> Result<u32, StoreError> {
-    let sql = "SELECT COUNT(*) AS n FROM (SELECT 1 FROM task WHERE requester = $1 AND state IN ('queued', 'running') LIMIT $2) AS a_few";
+    let sql = "SELECT COUNT(*) AS n FROM (SELECT 1 FROM task WHERE requester = $1 AND state IN ('queued', 'running') LIMIT $2 + 0) AS a_few";
     count(tx, sql, args![requester, most]).await
 }
 
@@ -209,7 +209,7 @@ pub async fn active_of_requester(tx: &mut Tx, requester: UserId, most: u32) -> R
 /// # Errors
 /// What the database says.
 pub async fn active(tx: &mut Tx, most: u32) -> Result<u32, StoreError> {
-    let sql = "SELECT COUNT(*) AS n FROM (SELECT 1 FROM task WHERE state IN ('queued', 'running') LIMIT $1) AS a_few";
+    let sql = "SELECT COUNT(*) AS n FROM (SELECT 1 FROM task WHERE state IN ('queued', 'running') LIMIT $1 + 0) AS a_few";
     count(tx, sql, args![most]).await
 }
 

@@ -1,6 +1,6 @@
 //! Console tickets: each opens one console once.
 
-use crate::sql::{Cols, args, word};
+use crate::sql::{args, word};
 use crate::{StoreError, Tx};
 use virga_model::Time;
 use virga_model::user::ConsoleTicket;

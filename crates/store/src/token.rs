@@ -2,9 +2,8 @@
 
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, json, word};
+use crate::sql::{Row, args, json, word};
 use crate::{Mark, StoreError, Tx};
-use sqlx::any::AnyRow;
 use virga_model::user::ApiToken;
 use virga_model::{Time, TokenId, UserId};
 
@@ -28,7 +27,7 @@ const TABLE: Table = Table {
     descending: false,
 };
 
-fn read(r: &AnyRow) -> Result<ApiToken, StoreError> {
+fn read(r: &Row) -> Result<ApiToken, StoreError> {
     Ok(ApiToken {
         id: r.id("id")?,
         name: r.text("name")?,

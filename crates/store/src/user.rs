@@ -2,9 +2,8 @@
 
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Cols, args, corrupt};
+use crate::sql::{Row, args, corrupt};
 use crate::{Mark, StoreError, Tx};
-use sqlx::any::AnyRow;
 use virga_model::user::User;
 use virga_model::{Time, UserId};
 
@@ -27,7 +26,7 @@ const TABLE: Table = Table {
     descending: false,
 };
 
-fn read(r: &AnyRow) -> Result<User, StoreError> {
+fn read(r: &Row) -> Result<User, StoreError> {
     Ok(User {
         id: r.id("id")?,
         name: r.text("name")?,

@@ -6,10 +6,9 @@
 
 use crate::filter_sql::{Binds, Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
-use crate::sql::{Arg, Cols, args, json, word};
+use crate::sql::{Arg, Row, args, json, word};
 use crate::{StoreError, Tx, visible};
 use sqlx::AssertSqlSafe;
-use sqlx::any::AnyRow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 use virga_model::filter::Filter;
@@ -51,6 +50,23 @@ const TABLE: Table = Table {
     descending: false,
 };
 
+/// As [`TABLE`], without the content of the rows.
+const STATES_TABLE: Table = Table { columns: "vm.id, vm.version", ..TABLE };
+
+/// A VM's row as it is between two changes: with each change it gets another version, so what was read of this one is true
+/// of it for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RowState {
+    /// The VM.
+    pub id: VmId,
+    /// Grows with each change of the row.
+    pub version: i64,
+}
+
+fn read_state(r: &Row) -> Result<RowState, StoreError> {
+    Ok(RowState { id: r.id("id")?, version: r.int("version")? })
+}
+
 /// What placement needs to know of a VM that has a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedVm {
@@ -72,7 +88,7 @@ pub struct PlacedVm {
     pub disk_bytes: u64,
 }
 
-fn read(r: &AnyRow) -> Result<Vm, StoreError> {
+fn read(r: &Row) -> Result<Vm, StoreError> {
     Ok(Vm {
         id: r.id("id")?,
         name: r.text("name")?,
@@ -229,12 +245,40 @@ pub async fn get(tx: &mut Tx, id: VmId) -> Result<Option<Vm>, StoreError> {
 /// # Errors
 /// What the database says.
 pub async fn by_ref(tx: &mut Tx, name_or_id: &str, visible: &Visible) -> Result<Option<Vm>, StoreError> {
+    let (sql, b) = by_ref_sql("*", name_or_id, visible);
+    tx.opt(AssertSqlSafe(sql), b.done()).await?.as_ref().map(read).transpose()
+}
+
+fn by_ref_sql(columns: &str, name_or_id: &str, visible: &Visible) -> (String, Binds) {
     let mut b = Binds::default();
     let column = if name_or_id.parse::<VmId>().is_ok() { "vm.id" } else { "vm.name" };
     let value = name_or_id.parse::<VmId>().map_or_else(|_| name_or_id.to_string(), |id| id.to_string());
     let named = format!("{column} = {}", b.bind(value));
-    let sql = format!("SELECT * FROM vm WHERE {named} AND {}", visible::vms(&mut b, visible));
-    tx.opt(AssertSqlSafe(sql), b.done()).await?.as_ref().map(read).transpose()
+    let sql = format!("SELECT {columns} FROM vm WHERE {named} AND {}", visible::vms(&mut b, visible));
+    (sql, b)
+}
+
+/// The state of the row of the VM with this name or id, if it is visible.
+///
+/// # Errors
+/// What the database says.
+pub async fn state_by_ref(tx: &mut Tx, name_or_id: &str, visible: &Visible) -> Result<Option<RowState>, StoreError> {
+    let (sql, b) = by_ref_sql("vm.id, vm.version", name_or_id, visible);
+    tx.opt(AssertSqlSafe(sql), b.done()).await?.as_ref().map(read_state).transpose()
+}
+
+/// The VMs of these identities, each with the state of its row.
+///
+/// # Errors
+/// What the database says.
+pub async fn with_states(tx: &mut Tx, ids: &[VmId]) -> Result<Vec<(RowState, Vm)>, StoreError> {
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(r) = tx.opt("SELECT * FROM vm WHERE id = $1", args![*id]).await? {
+            found.push((read_state(&r)?, read(&r)?));
+        }
+    }
+    Ok(found)
 }
 
 /// Writes what `host` found about a VM. Only the VM's present host is heard, and an older generation never takes the
@@ -285,6 +329,14 @@ pub async fn list(tx: &mut Tx, page: &Page, visible: &Visible) -> Result<Paged<V
     list::list(tx, &TABLE, page, |b| visible::vms(b, visible), read).await
 }
 
+/// As [`list`], of the rows' states only.
+///
+/// # Errors
+/// As [`list`].
+pub async fn list_states(tx: &mut Tx, page: &Page, visible: &Visible) -> Result<Paged<RowState>, StoreError> {
+    list::list(tx, &STATES_TABLE, page, |b| visible::vms(b, visible), read_state).await
+}
+
 /// What was observed of a VM, as its row holds it; told from another observation without being read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored(String);
@@ -311,7 +363,7 @@ pub async fn observed_on_host(tx: &mut Tx, host: HostId) -> Result<HashMap<VmId,
 /// # Errors
 /// What the database says.
 pub async fn ids(tx: &mut Tx) -> Result<HashSet<VmId>, StoreError> {
-    tx.all("SELECT id FROM vm", args![]).await?.iter().map(|r| r.id("id")).collect()
+    tx.scan("SELECT id FROM vm", args![]).await?.iter().map(|r| r.id("id")).collect()
 }
 
 /// All VMs of a host, by id.
@@ -329,10 +381,10 @@ pub async fn on_host(tx: &mut Tx, host: HostId) -> Result<Vec<Vm>, StoreError> {
 pub async fn placed(tx: &mut Tx) -> Result<Vec<PlacedVm>, StoreError> {
     let sql = "SELECT id, name, host_id, desired, observed_state, need_vcpus, need_memory_bytes, need_disk_bytes FROM vm \
                WHERE host_id IS NOT NULL ORDER BY id";
-    tx.all(sql, args![]).await?.iter().map(read_placed).collect()
+    tx.scan(sql, args![]).await?.iter().map(read_placed).collect()
 }
 
-fn read_placed(r: &AnyRow) -> Result<PlacedVm, StoreError> {
+fn read_placed(r: &Row) -> Result<PlacedVm, StoreError> {
     Ok(PlacedVm {
         id: r.id("id")?,
         name: r.text("name")?,
@@ -352,7 +404,7 @@ fn read_placed(r: &AnyRow) -> Result<PlacedVm, StoreError> {
 pub async fn unsettled(tx: &mut Tx, limit: u32) -> Result<Vec<Vm>, StoreError> {
     let sql = "SELECT * FROM vm WHERE host_id IS NOT NULL AND (settled = 0 OR observed_generation < generation) \
                AND NOT EXISTS (SELECT 1 FROM task WHERE task.object_kind = 'vm' AND task.object_id = vm.id \
-               AND task.state IN ('queued', 'running') AND task.kind <> 'vm_batch') ORDER BY updated_at, id LIMIT $1";
+               AND task.state IN ('queued', 'running') AND task.kind <> 'vm_batch') ORDER BY updated_at, id LIMIT $1 + 0";
     tx.all(sql, args![limit]).await?.iter().map(read).collect()
 }
 

@@ -35,9 +35,9 @@ async fn wrong_addresses_and_newer_databases_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", dir.path().join("x.db").display());
     Store::open(&url).await.unwrap().close().await;
-    let raw = sqlx::any::AnyPoolOptions::new().connect(&url).await.unwrap();
-    sqlx::query("INSERT INTO schema_script (version, sha256) VALUES (9999, 'x')").execute(&raw).await.unwrap();
-    raw.close().await;
+    let raw = rusqlite::Connection::open(url.trim_start_matches("sqlite://")).unwrap();
+    raw.execute_batch("INSERT INTO schema_script (version, sha256) VALUES (9999, 'x')").unwrap();
+    drop(raw);
     let e = Store::open(&url).await.unwrap_err();
     assert!(e.to_string().contains("9999"), "{e}");
 }
@@ -116,10 +116,10 @@ async fn a_bad_row_is_an_error_and_people_read_no_sql() {
     let mut tx = store.write().await.unwrap();
     world(&mut tx).await;
     tx.commit().await.unwrap();
-    let raw = sqlx::any::AnyPoolOptions::new().connect(&url).await.unwrap();
-    sqlx::query("UPDATE host SET facts = '{' WHERE name = 'host-1'").execute(&raw).await.unwrap();
-    sqlx::query("UPDATE host SET id = 'no uuid' WHERE name = 'host-2'").execute(&raw).await.unwrap();
-    sqlx::query("UPDATE account SET failures = -1").execute(&raw).await.unwrap();
+    let raw = rusqlite::Connection::open(url.trim_start_matches("sqlite://")).unwrap();
+    raw.execute_batch("UPDATE host SET facts = '{' WHERE name = 'host-1'").unwrap();
+    raw.execute_batch("UPDATE host SET id = 'no uuid' WHERE name = 'host-2'").unwrap();
+    raw.execute_batch("UPDATE account SET failures = -1").unwrap();
     let mut tx = store.read().await.unwrap();
     for e in [
         host::by_ref(&mut tx, "host-1").await.unwrap_err(),
@@ -166,4 +166,19 @@ async fn writers_that_are_cancelled_anywhere_leave_all_or_nothing() {
             assert_eq!(a, b);
         }
     }
+}
+
+/// SQLite plans a statement anew for each value of a bare parameter of LIMIT.
+#[test]
+fn no_limit_makes_a_plan_for_each_execution() {
+    let folder = std::path::PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("src");
+    let mut limits = 0;
+    for file in std::fs::read_dir(folder).unwrap().flatten().filter(|f| f.file_name() != "lib.rs") {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        for (at, _) in text.match_indices("LIMIT $") {
+            limits += 1;
+            assert!(text[at..].get(8..).is_some_and(|t| t.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(" + 0")), "{:?}", file.file_name());
+        }
+    }
+    assert!(limits > 5);
 }

@@ -216,11 +216,12 @@ async fn meta_and_loop_leases() {
         assert_eq!(meta::get(&mut tx, "a").await.unwrap().as_deref(), Some("2"));
 
         let later = |s| NOW.plus_seconds(s);
-        assert!(loop_lease::try_take(&mut tx, "ha", "m1", NOW, later(10)).await.unwrap());
-        assert!(!loop_lease::try_take(&mut tx, "ha", "m2", later(9), later(20)).await.unwrap());
-        assert!(loop_lease::try_take(&mut tx, "drs", "m2", NOW, later(20)).await.unwrap());
-        assert!(loop_lease::try_take(&mut tx, "ha", "m1", later(9), later(19)).await.unwrap(), "extended");
-        assert!(loop_lease::try_take(&mut tx, "ha", "m2", later(19), later(30)).await.unwrap(), "run out");
-        assert!(!loop_lease::try_take(&mut tx, "ha", "m1", later(20), later(30)).await.unwrap());
+        assert!(loop_lease::try_take(&mut tx, "ha", "m1", NOW, later(10), later(600)).await.unwrap());
+        assert!(!loop_lease::try_take(&mut tx, "ha", "m2", later(9), later(20), later(600)).await.unwrap());
+        assert!(loop_lease::try_take(&mut tx, "drs", "m2", NOW, later(20), later(600)).await.unwrap());
+        assert!(loop_lease::try_take(&mut tx, "ha", "m1", later(9), later(19), later(600)).await.unwrap(), "extended");
+        assert!(loop_lease::try_take(&mut tx, "ha", "m2", later(19), later(30), later(600)).await.unwrap(), "run out");
+        assert!(!loop_lease::try_take(&mut tx, "ha", "m1", later(20), later(30), later(600)).await.unwrap());
+        assert!(loop_lease::try_take(&mut tx, "ha", "m1", later(-3600), later(-3590), later(-3500)).await.unwrap(), "of a clock that was ahead");
     }
 }

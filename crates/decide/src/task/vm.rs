@@ -100,7 +100,12 @@ fn past_no_return(task: &Task, vm: &Vm) -> bool {
 
 /// Back to where it was: a new desired state, which the ordinary code brings about.
 fn undo(task: &Task, vm: &Vm, why: Undo) -> Step {
-    let former = task.doc.former_desired.unwrap_or(vm.desired);
+    let former = match task.doc.former_desired.unwrap_or(vm.desired) {
+        // The guest went off by itself meanwhile (its host lost its power): the way back starts nothing. Nobody asked for
+        // that, and its memory may have been given to others since.
+        d if d.is_active() && vm.observed.state == VmState::Stopped => Desired::Stopped,
+        d => d,
+    };
     let (desired, former_spec) = match task.kind {
         TaskKind::VmCreate => (Desired::Absent, false),
         TaskKind::VmEdit => (vm.desired, true),
@@ -195,7 +200,8 @@ fn shutdown_overdue(task: &Task, vm: &Vm, now: Time) -> Option<Step> {
     let asked = task.kind == TaskKind::VmStop && vm.stop_mode == StopMode::Graceful && task.doc.undo.is_none() && vm.desired == Desired::Stopped;
     let limit = i64::from(task.doc.timeout_s) * 1000;
     let since = now.millis_since(task.started_at.unwrap_or(task.created_at));
-    if !asked || limit == 0 || since < limit {
+    // A guest that is off is down, however it came to be: the host only has to say so.
+    if !asked || limit == 0 || since < limit || vm.observed.state == VmState::Stopped {
         return None;
     }
     if task.doc.then_force {

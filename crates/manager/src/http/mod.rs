@@ -361,6 +361,22 @@ fn tagged<T: Serialize + schemars::JsonSchema + Send + Sync + 'static>(generatio
     HttpResponseHeaders::new(HttpResponseOk(body), EtagHeaders { etag: etag(generation) })
 }
 
+/// An answer that is JSON text already; it must be what the API declares.
+fn text(json: String) -> Raw {
+    let mut answer = Response::new(Body::from(json));
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// As [`text`], with the object's ETag.
+fn tagged_text(generation: i64, json: String) -> Raw {
+    let mut answer = text(json);
+    if let Ok(tag) = HeaderValue::from_str(&etag(generation)) {
+        answer.headers_mut().insert(http::header::ETAG, tag);
+    }
+    answer
+}
+
 /// A `202`, with the path of the task when there is one.
 fn accepted<T: Serialize + schemars::JsonSchema + Send + Sync + 'static>(task: Option<&Task>, body: T) -> Accepts<T> {
     let location = task.and_then(|t| HeaderValue::from_str(&task_path(t.id)).ok());

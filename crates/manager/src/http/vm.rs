@@ -1,6 +1,6 @@
 //! Handlers of VMs.
 
-use super::{Accepts, Created, Ok200, Raw, Rq, Tagged, accept, accepted, change, run, tagged};
+use super::{Accepts, Created, Ok200, Raw, Rq, accept, accepted, change, run, tagged_text, text};
 use crate::{console, vm};
 use dropshot::{HttpResponseCreated, HttpResponseOk};
 use virga_api::v1::*;
@@ -11,8 +11,8 @@ fn dry(query: Query<DryRunQuery>) -> bool {
     query.into_inner().dry_run == Some(true)
 }
 
-pub async fn vm_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Ok200<PageBody<Vm>>, Problem> {
-    run(&rqctx, |op| async move { vm::view::list(&op, &query.into_inner()).await.map(HttpResponseOk) }).await
+pub async fn vm_list(rqctx: Rq, query: Query<ListQuery>) -> Result<Raw, Problem> {
+    run(&rqctx, |op| async move { vm::view::list(&op, &query.into_inner()).await.map(text) }).await
 }
 
 pub async fn vm_create(rqctx: Rq, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<VmCreate>) -> Change {
@@ -20,8 +20,8 @@ pub async fn vm_create(rqctx: Rq, query: Query<DryRunQuery>, _: Header<ChangeHea
     change(&rqctx, body.into_inner(), |op, b| async move { vm::create::create(&op, &b, dry_run).await }).await.map(accept)
 }
 
-pub async fn vm_view(rqctx: Rq, path: Path<VmPath>) -> Result<Tagged<Vm>, Problem> {
-    run(&rqctx, |op| async move { vm::view::view(&op, &path.into_inner().vm).await.map(|v| tagged(v.generation, v)) }).await
+pub async fn vm_view(rqctx: Rq, path: Path<VmPath>) -> Result<Raw, Problem> {
+    run(&rqctx, |op| async move { vm::view::view(&op, &path.into_inner().vm).await.map(|(generation, v)| tagged_text(generation, v)) }).await
 }
 
 pub async fn vm_update(rqctx: Rq, path: Path<VmPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<VmUpdate>) -> Change {

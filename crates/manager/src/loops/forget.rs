@@ -2,17 +2,20 @@
 //! may have been removed by another manager, or a late report may have spoken of it after its removal.
 
 use crate::state::Manager;
-use virga_model::Error;
+use std::collections::HashSet;
+use virga_model::{Error, VmId};
 
 /// One round.
 pub async fn round(m: &Manager) -> Result<(), Error> {
-    let known = m.stats.known_vms();
+    let known: HashSet<VmId> = m.stats.known_vms().into_iter().chain(m.vm_copies.known()).collect();
     if known.is_empty() {
         return Ok(());
     }
     let mut tx = m.store.read().await?;
     let there = virga_store::vm::ids(&mut tx).await?;
     drop(tx);
-    known.into_iter().filter(|vm| !there.contains(vm)).for_each(|vm| m.stats.forget_vm(vm));
+    let gone: HashSet<VmId> = known.difference(&there).copied().collect();
+    gone.iter().for_each(|vm| m.stats.forget_vm(*vm));
+    m.vm_copies.forget(&gone);
     Ok(())
 }

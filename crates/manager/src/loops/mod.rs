@@ -7,7 +7,7 @@ mod forget;
 mod hosts;
 mod repair;
 
-use crate::state::Manager;
+use crate::state::{CLOCKS_DIFFER_MS, Manager};
 use crate::supervise;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,9 +85,11 @@ async fn wait(m: &Manager, stop: &mut watch::Receiver<bool>, every: Duration) ->
 async fn lease(m: &Manager, l: &Loop) -> bool {
     let now = m.now();
     let until = now.plus_millis(i64::try_from((l.every * LEASE_ROUNDS).as_millis()).unwrap_or(i64::MAX).max(10_000));
+    // Managers' clocks may differ by some seconds; more is a clock that was wrong.
+    let latest = until.plus_millis(CLOCKS_DIFFER_MS);
     let take = async {
         let mut tx = m.store.write().await?;
-        let mine = virga_store::loop_lease::try_take(&mut tx, l.name, &m.instance, now, until).await?;
+        let mine = virga_store::loop_lease::try_take(&mut tx, l.name, &m.instance, now, until, latest).await?;
         tx.commit().await.map(|()| mine)
     };
     take.await.unwrap_or_else(|e| {

@@ -3,5 +3,6 @@
 pub mod ahead;
 pub mod client;
 pub mod inbox;
+pub mod lives;
 pub mod report;
 pub mod server;

@@ -11,6 +11,7 @@ use virga_store::Tx;
 use virga_store::vm::Stored;
 
 use super::inbox;
+use super::lives::{self, Verdict};
 use crate::state::Manager;
 
 /// Milliseconds between two writes of a host's last report.
@@ -24,6 +25,7 @@ pub async fn take(manager: &Manager, host: Host, report: Report) -> Result<Repor
     if is_routine(&report) && host.last_report_at.is_some() {
         return take_routine(manager, host.id, host.last_report_at, &report).await;
     }
+    admit(manager, host.id, &report).await?;
     let ack = note(manager, host.id, &report);
     let behind = inbox::bring(manager, host, report).await?;
     Ok(ReportAck { behind, ..ack })
@@ -36,11 +38,42 @@ pub(super) fn is_routine(report: &Report) -> bool {
 
 /// Takes a routine report of the host whose row said last that it was heard of at `last`.
 pub(super) async fn take_routine(manager: &Manager, host: HostId, last: Option<Time>, report: &Report) -> Result<ReportAck, Error> {
+    admit(manager, host, report).await?;
     let ack = note(manager, host, report);
-    if last.is_none_or(|t| manager.now().millis_since(t) >= LAST_REPORT_WRITE_MS) {
+    // A time to come was written by a clock that was ahead and has been set right since: it says nothing.
+    if last.is_none_or(|t| !(0..LAST_REPORT_WRITE_MS).contains(&manager.now().millis_since(t))) {
         inbox::stamp(manager, host).await?;
     }
     Ok(ack)
+}
+
+/// That the report is the host's and not a copy's (`reliability.md` G11).
+async fn admit(manager: &Manager, host: HostId, report: &Report) -> Result<(), Error> {
+    match manager.lives.judge(host, report, manager.steady()) {
+        Verdict::Take => return Ok(()),
+        Verdict::Refuse => return Err(lives::refusal()),
+        Verdict::TakeAndTell => {}
+    }
+    let mut tx = manager.store.write().await?;
+    let Some(row) = virga_store::host::get(&mut tx, host).await? else { return Ok(()) };
+    let event = Event {
+        id: 0,
+        at: manager.now(),
+        kind: "host.identity_conflict".into(),
+        severity: Severity::Error,
+        object: ObjectRef::Host(host),
+        object_name: row.name.clone(),
+        owner: None,
+        host: Some(host),
+        task: None,
+        message: "Two agents report with the identity of this host. The one that came later is refused; its machine is a copy. Stop its agent, remove its \
+                  state folder, and join it with a join file of its own."
+            .into(),
+    };
+    virga_store::event::append(&mut tx, &event).await?;
+    tx.commit().await?;
+    manager.committed();
+    Ok(())
 }
 
 /// Notes what lives in memory only.
@@ -78,8 +111,7 @@ pub(super) async fn write(tx: &mut Tx, host: &Host, report: &Report, now: Time) 
     if report.full && report.hypervisor_up && there.keys().any(|id| !told.contains(id)) {
         behind = behind.max(take_absent(tx, host, report, &told, now).await?);
     }
-    // Of a part of what a host says, nobody can tell whether it was late.
-    Ok(if report.full { behind } else { 0 })
+    Ok(behind)
 }
 
 /// Takes what an agent answered to a call about one VM.
@@ -89,7 +121,15 @@ pub(super) async fn write(tx: &mut Tx, host: &Host, report: &Report, now: Time) 
 pub async fn take_answer(manager: &Manager, host: &Host, answer: &VmReport) -> Result<(), Error> {
     manager.stats.set_progress(answer.id, answer.progress.clone());
     let mut tx = manager.store.write().await?;
-    take_vm(&mut tx, host, answer, false, false, manager.now()).await?;
+    let mut answer = answer.clone();
+    if answer.observed.state == VmState::Unknown
+        && let Some(before) = virga_store::vm::get(&mut tx, answer.id).await?
+    {
+        // An agent that has just been told of a VM has not looked at it yet. That nothing can be found out is for its
+        // reports to say.
+        answer.observed.state = before.observed.state;
+    }
+    take_vm(&mut tx, host, &answer, false, false, manager.now()).await?;
     tx.commit().await?;
     manager.committed();
     Ok(())
@@ -107,11 +147,14 @@ async fn take_facts(tx: &mut Tx, host: &Host, report: &Report, there: &HashMap<V
 
 /// One VM. A VM of another host, or of none, is not this host's to speak about: `observe` sees to it. What was said
 /// earlier and arrives later (an answer or a report that was long under way) is ignored, unless `anew`: then the host
-/// begins to count anew. Answers with the revision of the row, when that is newer; 0: it is not.
+/// begins to count anew. Answers with the revision of the row, when that is newer and the host counts too low; 0: not.
 async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, anew: bool, full: bool, now: Time) -> Result<u64, Error> {
     let Some(before) = virga_store::vm::get(tx, report.id).await? else { return Ok(0) };
     if !anew && before.observed.revision > report.observed.revision {
-        return Ok(if before.host == Some(host.id) { before.observed.revision } else { 0 });
+        // Of a part of what a host says nobody can tell whether it was late, unless it speaks of a newer order than the
+        // row knows of: then the host's count was lost with its journal, and it would not be heard for ever.
+        let lost_count = full || report.observed.generation > before.observed.generation;
+        return Ok(if lost_count && before.host == Some(host.id) { before.observed.revision } else { 0 });
     }
     let retold;
     let observed = if let Some(ahead) = super::ahead::observed(tx, host, &before, report).await? {
@@ -155,8 +198,7 @@ async fn take_absent(tx: &mut Tx, host: &Host, report: &Report, reported: &HashS
         let order_lost = !vm.observed.settled;
         let drift = if vm.desired == Desired::Absent { Vec::new() } else { vec![drift] };
         let observed = Observed { state: VmState::Absent, drift, order_lost, ..vm.observed.clone() };
-        let matters = vm.desired != Desired::Absent || order_lost;
-        if matters && virga_store::vm::observe(tx, vm.id, &observed, host.id).await? {
+        if virga_store::vm::observe(tx, vm.id, &observed, host.id).await? {
             tell(tx, &vm, &observed, now).await?;
             virga_store::task::wake(tx, ObjectRef::Vm(vm.id)).await?;
         }

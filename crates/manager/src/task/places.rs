@@ -5,6 +5,7 @@
 
 use super::runner::TASKS_AT_ONCE;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use virga_model::task::Task;
 use virga_model::{TaskId, UserId};
 use virga_store::task_claim::{Class, Turn};
@@ -23,14 +24,44 @@ pub const PARTY_MAX: u32 = 32;
 /// Who has which place.
 #[derive(Default)]
 pub struct Places {
-    held: HashMap<TaskId, (Class, Option<UserId>)>,
+    held: HashMap<TaskId, Held>,
     turns: HashMap<Class, Turn>,
 }
 
+/// A place that is taken.
+struct Held {
+    class: Class,
+    party: Option<UserId>,
+    /// The task as it was claimed again, before the work on it gave the place back.
+    again: Option<Task>,
+}
+
 impl Places {
-    /// Gives a task a place; false when it has one.
-    pub fn take(&mut self, t: &Task) -> bool {
-        self.held.insert(t.id, (Class::of(t), t.requester)).is_none()
+    /// Gives a task a place. When it has one, none is answered and the task is kept for [`Places::done`]: work on it is
+    /// at its very end, and it was claimed again because somebody woke it in between.
+    #[must_use]
+    pub fn take(&mut self, t: Task) -> Option<Task> {
+        match self.held.entry(t.id) {
+            Entry::Occupied(mut e) => {
+                e.get_mut().again = Some(t);
+                None
+            }
+            Entry::Vacant(e) => {
+                e.insert(Held { class: Class::of(&t), party: t.requester, again: None });
+                Some(t)
+            }
+        }
+    }
+
+    /// Work on a task is done. Answers with the task when it was claimed again meanwhile, and keeps its place: the lease is
+    /// ours, and nobody else would work on it before that runs out. Else the place is free.
+    #[must_use]
+    pub fn done(&mut self, id: TaskId) -> Option<Task> {
+        let again = self.held.get_mut(&id).and_then(|h| h.again.take());
+        if again.is_none() {
+            self.give_back(id);
+        }
+        again
     }
 
     /// Takes a task's place back.
@@ -50,7 +81,7 @@ impl Places {
     }
 
     fn count(&self, of: impl Fn(Class) -> bool) -> u32 {
-        u32::try_from(self.held.values().filter(|(c, _)| of(*c)).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.held.values().filter(|h| of(h.class)).count()).unwrap_or(u32::MAX)
     }
 
     /// Free places of a class, besides those that were just claimed for classes before it.
@@ -72,7 +103,7 @@ impl Places {
     #[must_use]
     pub fn held(&self, class: Class) -> HashMap<Option<UserId>, u32> {
         let mut by_party = HashMap::new();
-        for (_, party) in self.held.values().filter(|(c, _)| *c == class) {
+        for Held { party, .. } in self.held.values().filter(|h| h.class == class) {
             *by_party.entry(*party).or_default() += 1;
         }
         by_party
@@ -82,12 +113,15 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task_new::{self, About, Who};
+    use virga_model::Time;
+    use virga_model::task::{Cause, ObjectRef, TaskDoc, TaskKind};
 
     fn places(held: &[(Class, u32)]) -> Places {
         let mut p = Places::default();
         for (class, n) in held {
             for _ in 0..*n {
-                p.held.insert(TaskId(uuid::Uuid::new_v4()), (*class, None));
+                p.held.insert(TaskId(uuid::Uuid::new_v4()), Held { class: *class, party: None, again: None });
             }
         }
         p
@@ -108,5 +142,19 @@ mod tests {
         assert_eq!(Class::ALL.map(|c| p.free(c, &[])), [0, 0, 0, 0]);
         // What is claimed at the same time counts.
         assert_eq!(places(&[]).free(Class::User, &[(Class::Ha, 60), (Class::Platform, 1)]), 3);
+    }
+
+    #[test]
+    fn what_is_claimed_again_is_not_forgotten() {
+        let mut p = places(&[]);
+        let who = Who::system(Cause::Ha, Time(0));
+        let task = task_new::fresh(who, TaskId(uuid::Uuid::nil()), TaskKind::VmStart, About::plain(ObjectRef::System, "x"), TaskDoc::default(), None);
+        assert!(p.take(task.clone()).is_some());
+        assert!(p.take(task.clone()).is_none(), "it is at work");
+        assert_eq!(p.done(task.id).map(|t| t.id), Some(task.id));
+        assert_eq!(p.free(Class::Ha, &[]), 63, "its place is kept");
+        assert!(p.done(task.id).is_none());
+        assert_eq!(p.free(Class::Ha, &[]), 64);
+        assert!(p.take(task).is_some());
     }
 }

@@ -18,6 +18,7 @@ use super::act;
 use super::places::{PARTY_MAX, Places};
 use crate::state::{Manager, lock};
 use crate::task_new::ALL_TASKS_MAX;
+use crate::wall_clock::{self, WallClock};
 
 /// Tasks that one manager works on at the same time.
 pub const TASKS_AT_ONCE: u32 = 64;
@@ -40,10 +41,16 @@ const STEPS_MAX: usize = 32;
 pub async fn run(manager: Arc<Manager>, mut stop: watch::Receiver<bool>) {
     let places: Arc<Mutex<Places>> = Arc::default();
     let mut counted: Option<Duration> = None;
+    let mut clock = WallClock::default();
     while !*stop.borrow() {
         if counted.is_none_or(|at| manager.steady().saturating_sub(at) >= COUNT_EVERY) {
             counted = Some(manager.steady());
             look_at_the_queue(&manager).await;
+            if clock.was_set_back(manager.now(), manager.steady())
+                && let Err(e) = wall_clock::bring_back(&manager, LEASE_SECONDS).await
+            {
+                tracing::warn!(error = %e, "times of tasks cannot be brought back");
+            }
         }
         match claim(&manager, &places).await {
             Ok(tasks) => {
@@ -95,14 +102,16 @@ impl Drop for Place {
 }
 
 fn spawn(manager: &Arc<Manager>, places: &Arc<Mutex<Places>>, task: Task) {
-    if !lock(places).take(&task) {
-        return;
-    }
+    let Some(task) = lock(places).take(task) else { return };
     let place = Place { manager: manager.clone(), places: places.clone(), id: task.id };
     virga_crash::spawn(async move {
-        if let Err(e) = work(&place.manager, task).await {
-            // The lease runs out and the task is looked at again.
-            tracing::warn!(task = %place.id, error = %e, "a task could not be worked on");
+        let mut next = Some(task);
+        while let Some(task) = next {
+            if let Err(e) = work(&place.manager, task).await {
+                // The lease runs out and the task is looked at again.
+                tracing::warn!(task = %place.id, error = %e, "a task could not be worked on");
+            }
+            next = lock(&place.places).done(place.id);
         }
     });
 }

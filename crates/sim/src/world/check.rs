@@ -184,7 +184,7 @@ fn v1_one_host(ctx: &Ctx) {
 /// Whether a host can tell a manager what is true.
 fn tells(ctx: &Ctx, site: &Site) -> bool {
     let somebody_listens = ctx.offices().iter().any(|o| o.life().runs());
-    let whole = *lock(&site.disk.hypervisor) == Hypervising::Up && !site.disk.slow.load(Ordering::SeqCst) && !site.disk.broken.load(Ordering::SeqCst);
+    let whole = site.disk.hypervisor() == Hypervising::Up && !site.disk.slow.load(Ordering::SeqCst) && !site.disk.broken.load(Ordering::SeqCst);
     let ways = ctx.net.open(&site.name, Way::ToHost) && ctx.net.open(&site.name, Way::FromHost);
     somebody_listens && whole && ways && site.powered() && site.node().is_some()
 }

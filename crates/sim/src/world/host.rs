@@ -19,12 +19,15 @@ use tokio::sync::oneshot;
 use virga_agent::host::Result;
 use virga_agent::link::Link;
 use virga_agent::node::Node;
-use virga_model::order::{ImageRef, Report, ReportAck};
+use virga_model::order::{ImageRef, Report, ReportAck, VmReport};
 use virga_model::vm::VmState;
 use virga_model::{Error, HostId, VmId};
 
 /// Milliseconds after which an agent gives a report up.
 const REPORT_MS: u64 = 5_000;
+
+/// Milliseconds after which an agent knows that its hypervisor does not answer: longer than it waits for any answer.
+const NOTICED_MS: u64 = 15_000;
 
 /// Milliseconds without a report that count as a gap.
 const GAP_MS: u64 = 15_000;
@@ -61,9 +64,26 @@ pub struct Disk {
     /// The store is slow.
     pub slow: AtomicBool,
     /// How the hypervisor answers.
-    pub hypervisor: Mutex<Hypervising>,
+    hypervisor: Mutex<Hypervising>,
+    /// Since when it answers so.
+    hypervisor_since: AtomicU64,
     /// Seconds by which the wall clock of the host is wrong.
     pub clock_s: AtomicI64,
+}
+
+impl Disk {
+    /// How the hypervisor answers.
+    #[must_use]
+    pub fn hypervisor(&self) -> Hypervising {
+        *lock(&self.hypervisor)
+    }
+
+    /// From now on the hypervisor answers so.
+    pub fn set_hypervisor(&self, state: Hypervising, now: u64) {
+        if std::mem::replace(&mut *lock(&self.hypervisor), state) != state {
+            self.hypervisor_since.store(now, Ordering::SeqCst);
+        }
+    }
 }
 
 /// A host.
@@ -154,7 +174,7 @@ impl Site {
         *lock(&self.node) = None;
         let machine = Arc::new(Machine { ctx: ctx.clone(), life: life.clone(), disk: self.disk.clone(), inner: self.sim.clone() });
         let journal = Arc::new(SimJournal { ctx: ctx.clone(), life: life.clone(), disk: self.disk.clone() });
-        let link = Arc::new(Up { ctx: ctx.clone(), life: life.clone(), site: self.clone(), turn: AtomicU64::new(0) });
+        let link = Arc::new(Up { ctx: ctx.clone(), life: life.clone(), site: self.clone(), turn: AtomicU64::new(0), told: Mutex::default() });
         let (site, ctx) = (self.clone(), ctx.clone());
         tokio::spawn(async move {
             match Node::open(machine, link, journal).await {
@@ -228,6 +248,8 @@ struct Up {
     site: Arc<Site>,
     /// Which manager is asked next; changes after a failure.
     turn: AtomicU64,
+    /// What a planted bug tells again.
+    told: Mutex<BTreeMap<VmId, VmReport>>,
 }
 
 impl Up {
@@ -238,9 +260,34 @@ impl Up {
         offices.get(at).cloned()
     }
 
+    /// What nobody could find out is not said: a hypervisor that does not answer makes states unknown, and nothing else
+    /// (V4; `reliability.md` G3).
+    fn judge(&self, report: &Report) {
+        let disk = &self.site.disk;
+        let silent_ms = self.ctx.now().saturating_sub(disk.hypervisor_since.load(Ordering::SeqCst));
+        if disk.hypervisor() == Hypervising::Up || silent_ms < NOTICED_MS {
+            return;
+        }
+        if let Some(v) = report.vms.iter().find(|v| v.observed.state != VmState::Unknown) {
+            let text = format!("{} says that {} is {}, and its hypervisor has not answered for {silent_ms} ms", self.site.name, v.id, v.observed.state);
+            self.ctx.violated("V4", &text);
+        }
+    }
+
+    /// A planted bug: all is told again each time, as if it had changed.
+    fn news(&self, mut report: Report) -> Report {
+        let mut told = lock(&self.told);
+        told.extend(std::mem::take(&mut report.vms).into_iter().map(|v| (v.id, v)));
+        report.vms = told.values().cloned().collect();
+        for v in &mut report.vms {
+            (v.observed.revision, v.observed.started_at) = (report.revision, Some(report.now));
+        }
+        report
+    }
+
     fn lies(&self, mut report: Report) -> Report {
         for v in &mut report.vms {
-            if self.ctx.planted(Plant::ReportOverwritesNewer) || self.ctx.planted(Plant::EverythingIsNews) {
+            if self.ctx.planted(Plant::ReportOverwritesNewer) {
                 v.observed.revision = u64::MAX / 2 + self.ctx.rng.next() % 2 + self.ctx.now() * 4;
             }
             if self.ctx.planted(Plant::ChangesAreKeptQuiet) && v.observed.generation > 1 {
@@ -255,6 +302,8 @@ impl Up {
 impl Link for Up {
     async fn report(&self, report: &Report) -> Result<ReportAck> {
         self.life.alive().await;
+        self.judge(report);
+        let report = &if self.ctx.planted(Plant::EverythingIsNews) { self.news(report.clone()) } else { report.clone() };
         let (answer, waiting) = oneshot::channel();
         let answer = Arc::new(Mutex::new(Some(answer)));
         let number = self.site.sent.fetch_add(1, Ordering::SeqCst);
@@ -262,7 +311,7 @@ impl Link for Up {
             for ms in fate(&self.ctx, &self.site.name, Way::FromHost) {
                 let (ctx, site, office, answer) = (self.ctx.clone(), self.site.clone(), office.clone(), answer.clone());
                 let report = report.clone();
-                let lies = Up { ctx: self.ctx.clone(), life: self.life.clone(), site: self.site.clone(), turn: AtomicU64::new(0) };
+                let lies = Up { ctx: self.ctx.clone(), life: self.life.clone(), site: self.site.clone(), turn: AtomicU64::new(0), told: Mutex::default() };
                 tokio::spawn(async move {
                     ctx.clock.sleep_ms(ms).await;
                     // What was said counts when it is heard.

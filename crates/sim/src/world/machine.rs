@@ -66,8 +66,8 @@ impl Deed {
         }
     }
 
-    /// Whether the newest order asks for it.
-    fn is_asked_for(self, order: &VmOrder) -> bool {
+    /// Whether the newest order asks for it, for a guest in this state.
+    fn is_asked_for(self, order: &VmOrder, state: VmState) -> bool {
         use Desired as D;
         let d = order.desired;
         let graceful = order.stop_mode == StopMode::Graceful;
@@ -75,7 +75,8 @@ impl Deed {
             Deed::Start => matches!(d, D::Running | D::Paused),
             Deed::Shutdown => matches!(d, D::Stopped | D::Absent) && graceful,
             Deed::Restart => true,
-            Deed::PowerOff => d == D::Absent || (d == D::Stopped && !graceful),
+            // A guest that has crashed hears nobody: a graceful stop, too, ends what is left of it.
+            Deed::PowerOff => d == D::Absent || (d == D::Stopped && (!graceful || state == VmState::Crashed)),
             Deed::Pause => d == D::Paused,
             Deed::Resume => d == D::Running || (d == D::Stopped && graceful),
             Deed::Hibernate => d == D::Hibernated,
@@ -105,9 +106,10 @@ impl Machine {
         let record = self.record(vm);
         let head = record.as_ref().map_or("no order".to_string(), |r| format!("order {} {:?}", r.order.generation, r.order.desired).to_lowercase());
         let word = deed.word();
+        let state = self.inner.domain_state(vm).unwrap_or(VmState::Absent);
         match record {
             None => self.ctx.violated("V9", &format!("{word} of {vm} without any order in the journal")),
-            Some(r) if !deed.is_asked_for(&r.order) => self.ctx.violated("V5/V9", &format!("{word} of {vm}, which its newest {head} does not ask for")),
+            Some(r) if !deed.is_asked_for(&r.order, state) => self.ctx.violated("V5/V9", &format!("{word} of {vm}, which its newest {head} does not ask for")),
             Some(_) => {}
         }
         head
@@ -116,8 +118,7 @@ impl Machine {
     /// What every step on the hypervisor meets.
     async fn ask(&self) -> Result<()> {
         self.ctx.pause(&self.life, ASK_MS).await;
-        let state = *lock(&self.disk.hypervisor);
-        match state {
+        match self.disk.hypervisor() {
             Hypervising::Up => Ok(()),
             Hypervising::Down => Err(Error::unavailable("libvirt does not answer.")),
             Hypervising::Hung => {

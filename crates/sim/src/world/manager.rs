@@ -27,6 +27,9 @@ use virga_model::vm::{Desired, VmState};
 use virga_model::{Error, HostId, TaskId, VmId};
 use virga_store::{Gate, Passage};
 
+/// Milliseconds after which a planted bug gets an order once more.
+const AGAIN_MS: u64 = 8_000;
+
 /// Where a manager is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
@@ -163,6 +166,12 @@ impl Office {
         self.life().set(State::Dead);
     }
 
+    /// Lets go of what the manager holds: its world has ended.
+    pub(super) fn vanish(&self) {
+        self.kill();
+        drop(lock(&self.api).take());
+    }
+
     /// Has the manager killed at a point.
     pub fn die_at(&self, death: Option<Death>) {
         *lock(&self.death) = death;
@@ -206,14 +215,14 @@ impl Office {
         let answer = virga_manager::node::report::take(m, host, report.clone()).await;
         if answer.is_ok() {
             site.heard(self.ctx.now());
-            self.judge(m, number, &report).await?;
+            self.judge(m, site, number, &report).await?;
         }
         answer
     }
 
     /// An older report never takes the place of a newer one (V5).
-    async fn judge(&self, m: &Manager, number: u64, report: &Report) -> Result<(), Error> {
-        self.judge_absent(m, number, report).await?;
+    async fn judge(&self, m: &Manager, site: &Site, number: u64, report: &Report) -> Result<(), Error> {
+        self.judge_absent(m, site, number, report).await?;
         for v in &report.vms {
             let newer = {
                 let mut book = lock(&self.ctx.book);
@@ -241,14 +250,14 @@ impl Office {
 }
 
 impl Office {
-    /// What an older full report does not know is not gone.
-    async fn judge_absent(&self, m: &Manager, number: u64, report: &Report) -> Result<(), Error> {
+    /// What an older full report does not know is not gone; unless it is, as the answer to a call may have told meanwhile.
+    async fn judge_absent(&self, m: &Manager, site: &Site, number: u64, report: &Report) -> Result<(), Error> {
         let told = |id: &VmId| report.vms.iter().any(|v| v.id == *id);
         let newer: Vec<(VmId, virga_model::vm::Observed)> = match report.full {
             true => lock(&self.ctx.book).taken.iter().filter(|(id, (n, _))| *n > number && !told(id)).map(|(id, (_, o))| (*id, o.clone())).collect(),
             false => Vec::new(),
         };
-        for (id, known) in newer {
+        for (id, known) in newer.into_iter().filter(|(id, _)| site.sim.domain_state(*id).is_some()) {
             let mut tx = m.store.read().await?;
             let row = virga_store::vm::get(&mut tx, id).await?;
             drop(tx);
@@ -369,7 +378,12 @@ impl Wire {
     fn send(self: &Arc<Self>, site: &Arc<Site>, head: CallHead, call: &NodeCall) -> oneshot::Receiver<Result<NodeAnswer, Error>> {
         let (answer, waiting) = oneshot::channel();
         let answer = Arc::new(Mutex::new(Some(answer)));
-        for ms in fate(&self.ctx, &site.name, Way::ToHost) {
+        let mut copies = fate(&self.ctx, &site.name, Way::ToHost);
+        if self.ctx.planted(Plant::AgentIgnoresGeneration) && !copies.is_empty() {
+            // The network may bring any order once more, and late; here it does so with each.
+            copies.push(AGAIN_MS);
+        }
+        for ms in copies {
             let (wire, site, answer, mut head, mut call) = (self.clone(), site.clone(), answer.clone(), head, call.clone());
             tokio::spawn(async move {
                 let ctx = &wire.ctx;

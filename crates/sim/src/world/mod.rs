@@ -16,6 +16,7 @@ mod machine;
 pub mod manager;
 pub mod net;
 pub mod plant;
+pub mod processor;
 pub mod rng;
 pub mod scenario;
 pub mod schedule;
@@ -72,6 +73,18 @@ pub struct World {
     /// The people in it.
     pub people: Arc<People>,
     watch: watch::Watch,
+}
+
+/// The parts hold each other: without this a world, with the files and threads of its database, would outlive its end.
+impl Drop for World {
+    fn drop(&mut self) {
+        for office in std::mem::take(&mut *lock(&self.ctx.offices)) {
+            office.vanish();
+        }
+        for site in std::mem::take(&mut *lock(&self.ctx.sites)) {
+            site.kill_agent();
+        }
+    }
 }
 
 /// The certificate authority of all worlds: making keys takes long, and nothing here is encrypted.
@@ -199,7 +212,7 @@ impl World {
                 self.site(host)?;
                 self.ctx.net.cut(host, *to_cut, *from_cut);
             }
-            Command::Libvirt { host, state } => *lock(&self.site(host)?.disk.hypervisor) = *state,
+            Command::Libvirt { host, state } => self.site(host)?.disk.set_hypervisor(*state, self.ctx.now()),
             Command::Starts { host, fail } => {
                 self.site(host)?.sim.set_faults(|f| f.start_fails = fail.then(|| "QEMU ended: no such device".into()));
             }
@@ -280,7 +293,7 @@ impl World {
         self.ctx.net.set_weather(Weather::FAIR);
         for site in self.ctx.sites() {
             self.ctx.net.cut(&site.name, false, false);
-            *lock(&site.disk.hypervisor) = Hypervising::Up;
+            site.disk.set_hypervisor(Hypervising::Up, self.ctx.now());
             site.disk.writes_left.store(0, Ordering::SeqCst);
             site.sim.set_faults(|f| (f.start_fails, f.change_fails, f.guests_ignore_shutdown) = (None, None, false));
             store_deed(&site, StoreDeed::Ok);

@@ -1,0 +1,58 @@
+//! Planted bugs are found: a simulator that finds none proves nothing (`reliability.md` 5.1). Each is played in a seed that
+//! is known to find it, and the invariant that it breaks is named. `cargo xtask sim --planted` looks for them afresh.
+//!
+//! When the schedule's code changes, other seeds find them: `cargo xtask sim --planted --json` names three for each.
+
+use virga_sim::world::plant::Plant;
+use virga_sim::world::schedule::{Options, run};
+
+/// What finds each bug: the seed, and the invariant that does not hold.
+fn finds(plant: Plant) -> (u64, &'static str) {
+    match plant {
+        Plant::AgentIgnoresGeneration => (200_002, "V5"),
+        Plant::SilentIsStopped => (1, "V4"),
+        Plant::ActWithoutTaskId => (1, "V6"),
+        Plant::VolumesBeforeUndefine => (200_001, "V8"),
+        Plant::ReportOverwritesNewer => (200_004, "V5"),
+        Plant::PlacementIgnoresMemory => (2, "V12"),
+        Plant::JournalAfterAnswer => (1, "V6"),
+        Plant::WallClockForSilence => (100_002, "clock"),
+        Plant::KeyNotKept => (2, "V6"),
+        Plant::UnknownIsDestroyed => (3, "V9"),
+        Plant::CleanupForgotten => (200_001, "W4"),
+        Plant::OrderToWrongHost => (200_001, "V1"),
+        Plant::SameAddress => (5, "V13"),
+        Plant::NoDeadline => (2, "W1"),
+        Plant::ShutdownIsPowerOff => (200_002, "V5/V9"),
+        Plant::EverythingIsNews => (2, "W7"),
+        Plant::ChangesAreKeptQuiet => (200_001, "W1"),
+    }
+}
+
+/// The invariants that do not hold, each with what was seen.
+fn broken(seed: u64, plant: Option<Plant>) -> Vec<String> {
+    run(Options { seed, plant, trace: false }).expect("the world can be built").violations
+}
+
+#[test]
+fn each_planted_bug_breaks_its_invariant() {
+    let mut missed = Vec::new();
+    for plant in Plant::ALL {
+        let (seed, invariant) = finds(plant);
+        let found = broken(seed, Some(plant));
+        if !found.iter().any(|v| v.contains(&format!(" ms: {invariant}: "))) {
+            missed.push(format!("{plant:?} in seed {seed} breaks {found:?}, not {invariant}"));
+        }
+    }
+    assert_eq!(missed, Vec::<String>::new());
+}
+
+#[test]
+fn the_same_seeds_are_good_without_the_bug() {
+    let mut seeds: Vec<u64> = Plant::ALL.into_iter().map(|p| finds(p).0).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    for seed in seeds {
+        assert_eq!(broken(seed, None), Vec::<String>::new(), "seed {seed}");
+    }
+}
