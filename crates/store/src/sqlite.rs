@@ -459,6 +459,16 @@ mod tests {
         w
     }
 
+    /// Adds a row, and releases it without a commit that is queued.
+    async fn released(s: &Sqlite, n: i64) -> oneshot::Receiver<Result<(), Lost>> {
+        let mut session = add(s, n).await;
+        session.connection().unwrap().execute_batch("RELEASE one").unwrap();
+        let (told, durable) = oneshot::channel();
+        lock(&s.group).waiting.push(told);
+        session.part = Part::Released;
+        durable
+    }
+
     async fn seen(s: &Sqlite) -> i64 {
         let rows = s.read().await.unwrap().all("SELECT COUNT(*) AS n FROM t", &[]).unwrap();
         rows[0].int("n").unwrap()
@@ -491,12 +501,7 @@ mod tests {
     async fn what_is_released_is_not_seen_before_it_is_durable_and_undone_alone() {
         let dir = tempfile::tempdir().unwrap();
         let s = open(&dir);
-        let mut released = add(&s, 1).await;
-        released.connection().unwrap().execute_batch("RELEASE one").unwrap();
-        let (told, durable) = oneshot::channel();
-        lock(&s.group).waiting.push(told);
-        released.part = Part::Released;
-        drop(released);
+        let durable = released(&s, 1).await;
         assert_eq!(seen(&s).await, 0);
         // Another one gives up: the first one's is kept.
         drop(add(&s, 2).await);
@@ -509,12 +514,7 @@ mod tests {
     async fn a_group_whose_transaction_is_gone_is_told_so() {
         let dir = tempfile::tempdir().unwrap();
         let s = open(&dir);
-        let mut released = add(&s, 1).await;
-        released.connection().unwrap().execute_batch("RELEASE one").unwrap();
-        let (told, durable) = oneshot::channel();
-        lock(&s.group).waiting.push(told);
-        released.part = Part::Released;
-        drop(released);
+        let durable = released(&s, 1).await;
         // What SQLite does by itself when the disk is full.
         let other = add(&s, 2).await;
         other.connection().unwrap().execute_batch("ROLLBACK").unwrap();
