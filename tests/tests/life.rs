@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 use virga_tests::cloud::{Cloud, wait_until};
+use virga_tests::guest::sh;
 
 #[test]
 fn a_vm_lives_its_whole_life() {
@@ -109,12 +110,38 @@ fn live_edits(cloud: &Cloud) {
     let disk = cloud.vm("demo")["spec"]["disks"][1]["id"].as_str().expect("an id").to_string();
     cloud.virga_ok(&["vm", "disk", "detach", "demo", &disk, "--yes"]);
     assert_eq!(cloud.lab.virsh_ok(&["dumpxml", "demo"]).matches("device='disk'").count(), 1);
+    limits(cloud);
+    // Non-persistent: what is written to it is gone after the next start (see `power`).
+    cloud.virga_ok(&["vm", "disk", "attach", "demo", "--size", "64MiB", "--mode", "independent_nonpersistent"]);
+    wait_until("a block on the new disk", || match sh(cloud, "demo", "echo virga > /dev/vdb && sync && head -c 5 /dev/vdb")?.as_str() {
+        "virga" => Ok(()),
+        other => Err(other.to_string()),
+    });
     cloud.virga_ok(&["vm", "nic", "attach", "demo", "--network", "nat"]);
     assert_eq!(cloud.lab.virsh_ok(&["domiflist", "demo"]).lines().filter(|l| l.contains(':')).count(), 2);
     // The boot order is read at start only, and is said to wait.
     cloud.virga_ok(&["vm", "update", "demo", "--boot", "disk,network"]);
     let vm = cloud.vm("demo");
     assert!(vm["observed"]["pending"].to_string().contains("boot"), "{}", vm["observed"]);
+}
+
+/// Limits of a disk come and go while the guest runs (QOS-08).
+fn limits(cloud: &Cloud) {
+    let told = || cloud.lab.virsh_ok(&["blkdeviotune", "demo", "vda"]);
+    let value = |text: &str, name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_prefix(':')?.trim().parse::<u64>().ok());
+    cloud.virga_ok(&["vm", "disk", "update", "demo", "0", "--limits", "iops=500,rate=50MiB,burst-iops=2000,burst=30"]);
+    let text = told();
+    let now = ["total_iops_sec", "total_bytes_sec", "total_iops_sec_max", "total_iops_sec_max_length"].map(|n| value(&text, n));
+    assert_eq!(now, [Some(500), Some(50 << 20), Some(2000), Some(30)], "{text}");
+    cloud.virga_ok(&["vm", "disk", "update", "demo", "0", "--limits", "write-iops=400"]);
+    let text = told();
+    assert_eq!(["total_iops_sec", "write_iops_sec", "total_iops_sec_max"].map(|n| value(&text, n)), [Some(0), Some(400), Some(0)], "{text}");
+    let xml = cloud.lab.virsh_ok(&["dumpxml", "--inactive", "demo"]);
+    assert!(xml.contains("<write_iops_sec>400</write_iops_sec>"), "the next start knows it, too:\n{xml}");
+    cloud.virga_ok(&["vm", "disk", "update", "demo", "0", "--limits", "none"]);
+    assert_eq!(value(&told(), "write_iops_sec"), Some(0));
+    let refused = cloud.virga(&["vm", "disk", "update", "demo", "0", "--limits", "iops=1"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("iops"), "{}", String::from_utf8_lossy(&refused.stderr));
 }
 
 fn power(cloud: &Cloud) {
@@ -136,12 +163,17 @@ fn power(cloud: &Cloud) {
     assert_eq!(cloud.vm("demo")["observed"]["state"], "stopped");
     let vm = cloud.vm("demo");
     assert!(vm["observed"]["pending"].as_array().is_none_or(Vec::is_empty), "a stopped VM has nothing pending");
+    let session = |cloud: &Cloud| cloud.sh(&format!("ls {}/agent/store/vms/*/ | grep -c ffffffff-ffff || true", cloud.lab.path().display()));
+    assert_eq!(session(cloud), "0", "what was written to the non-persistent disk is thrown away");
     cloud.virga_ok(&["vm", "start", "demo"]);
+    assert_eq!(session(cloud), "1");
+    cloud.wait_vm("demo", "agent connected", |v| v["observed"]["guest"]["agent"] == "connected");
+    assert_eq!(sh(cloud, "demo", "head -c 5 /dev/vdb | tr -d '\\0'").as_deref(), Ok(""), "and the guest finds it as it was");
     cloud.virga_ok(&["vm", "reset", "demo", "--yes"]);
     cloud.virga_ok(&["vm", "shutdown", "demo", "--force", "--yes"]);
 }
 
 /// What the guest's kernel calls this boot.
 fn boot_id(cloud: &Cloud) -> Result<String, String> {
-    virga_tests::guest::sh(cloud, "demo", "cat /proc/sys/kernel/random/boot_id")
+    sh(cloud, "demo", "cat /proc/sys/kernel/random/boot_id")
 }

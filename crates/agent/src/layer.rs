@@ -6,9 +6,9 @@
 
 use virga_crash::{Step, step};
 use virga_model::LayerId;
-use virga_model::layer::Merge;
+use virga_model::layer::{Merge, SESSION};
 use virga_model::order::VmOrder;
-use virga_model::vm::{DiskMode, DiskSpec, VmState};
+use virga_model::vm::{DiskMode, DiskSpec, VmSpec, VmState};
 
 use crate::host::{Result, StoredDisk};
 use crate::record::is_active;
@@ -44,15 +44,28 @@ impl Attempt<'_> {
 
     /// Sees to it that every layer that the order writes or reads has its file.
     pub(crate) async fn layers(&self, order: &VmOrder, there: &[StoredDisk]) -> Result<()> {
-        for disk in order.spec.disks.iter().filter(|d| d.mode == DiskMode::Dependent) {
+        for disk in &order.spec.disks {
             let chain = files(order, disk, there);
             for pair in chain.windows(2) {
                 let [below, Some(layer)] = pair else { continue };
+                // That of a non-persistent disk is made at the start, or for a disk that a running guest gets.
+                if *layer == SESSION && !is_active(self.slot.state()) {
+                    continue;
+                }
                 if !there.iter().any(|d| d.vm == order.id && d.id == disk.id && d.layer == Some(*layer)) {
                     self.step("putting an empty layer on the disks");
                     step(Step::LayerEnsure, self.host.layer_ensure(order.id, disk, *layer, *below)).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Throws away what a guest wrote to non-persistent disks when it ran last, and lets it begin anew (DSK-18).
+    pub(crate) async fn begin_session(&self, order: &VmOrder) -> Result<()> {
+        for disk in order.spec.disks.iter().filter(|d| d.mode == DiskMode::IndependentNonpersistent) {
+            step(Step::DiskRemove, self.host.disk_remove(order.id, disk.id, Some(SESSION))).await?;
+            step(Step::LayerEnsure, self.host.layer_ensure(order.id, disk, SESSION, None)).await?;
         }
         Ok(())
     }
@@ -125,7 +138,8 @@ impl Attempt<'_> {
 
     /// Removes files that are neither in the specification, nor kept for a way back, nor in the running guest.
     pub(crate) async fn remove_detached(&self, order: &VmOrder) -> Result<()> {
-        let running = self.slot.record().running_spec.filter(|_| is_active(self.slot.state()));
+        // A guest whose memory is saved goes on with the files that it had.
+        let running = self.slot.record().running_spec.filter(|_| is_active(self.slot.state()) || self.slot.state() == VmState::Hibernated);
         let kept_layer = |l: LayerId| {
             let layers = &order.spec.layers;
             layers.get(l).is_some() || order.keep_layers.contains(&l) || layers.merges.iter().any(|m| m.from == l)
@@ -133,7 +147,9 @@ impl Attempt<'_> {
         for d in self.host.disks().await?.into_iter().filter(|d| d.vm == order.id) {
             let disk_wanted = order.spec.disks.iter().any(|s| s.id == d.id) || order.keep_disks.contains(&d.id);
             let wanted = disk_wanted && d.layer.is_none_or(kept_layer);
-            let in_use = running.as_ref().is_some_and(|r| r.disks.iter().any(|s| s.id == d.id) && d.layer.is_none_or(|l| r.layers.get(l).is_some()));
+            // A snapshot's layers and those below are all of the running guest's tree; the session's is its disk's alone.
+            let of_guest = |r: &VmSpec, s: &DiskSpec| d.layer.is_none_or(|l| r.layers.get(l).is_some() || r.disk_files(s, |_| false).contains(&Some(l)));
+            let in_use = running.as_ref().is_some_and(|r| r.disks.iter().any(|s| s.id == d.id && of_guest(r, s)));
             if !wanted && !in_use {
                 self.step(if d.layer.is_none() { "removing a detached disk" } else { "removing a layer that is not needed" });
                 step(Step::DiskRemove, self.host.disk_remove(order.id, d.id, d.layer)).await?;

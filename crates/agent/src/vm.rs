@@ -245,6 +245,9 @@ impl Attempt<'_> {
             // What ran before has ended. Should this agent die right after the start, then what is defined is what runs.
             self.slot.update(self.node, Step::JournalRun, |r| r.running_spec = None).await?;
         }
+        if !waking {
+            self.begin_session(order).await?;
+        }
         let started = step(Step::Start, self.host.start(order.id)).await?;
         let now = self.host.now();
         self.slot
@@ -357,6 +360,11 @@ fn apply(spec: &mut virga_model::vm::VmSpec, change: &virga_model::change::Chang
         C::DiskMode { disk } => {
             for d in spec.disks.iter_mut().filter(|d| d.id == disk.id) {
                 d.mode = disk.mode;
+            }
+        }
+        C::LimitDisk { disk } => {
+            for d in spec.disks.iter_mut().filter(|d| d.id == disk.id) {
+                d.limits = disk.limits;
             }
         }
         C::TakeLayer(layer) => {

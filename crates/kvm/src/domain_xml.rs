@@ -4,6 +4,7 @@ use crate::paths::{Paths, text};
 use crate::xml::El;
 use std::path::PathBuf;
 use virga_model::cloud_init::CloudInit;
+use virga_model::disk::DiskLimits;
 use virga_model::image::ImageFormat;
 use virga_model::network::{NetworkSpec, nat_bridge_name};
 use virga_model::order::{NetworkRef, VmOrder};
@@ -395,7 +396,31 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
         .child(backing)
         .child(El::new("target").attr("dev", &place.dev).attr("bus", place.bus))
         .child(El::new("serial").text(serial));
+    let e = if d.limits.is_none() { e } else { e.child(limits(&d.limits)) };
     Ok(placed(e, place, d.id))
+}
+
+/// What libvirt calls the limits of a disk, with all that it can limit: 0 is no limit.
+#[must_use]
+pub fn limit_values(l: &DiskLimits) -> Vec<(&'static str, u64)> {
+    let length = |burst: Option<u64>| burst.map_or(0, |_| l.burst_s.unwrap_or(1));
+    vec![
+        ("total_bytes_sec", l.bytes_per_s.unwrap_or(0)),
+        ("read_bytes_sec", l.read_bytes_per_s.unwrap_or(0)),
+        ("write_bytes_sec", l.write_bytes_per_s.unwrap_or(0)),
+        ("total_iops_sec", l.iops.unwrap_or(0)),
+        ("read_iops_sec", l.read_iops.unwrap_or(0)),
+        ("write_iops_sec", l.write_iops.unwrap_or(0)),
+        ("total_bytes_sec_max", l.burst_bytes_per_s.unwrap_or(0)),
+        ("total_iops_sec_max", l.burst_iops.unwrap_or(0)),
+        ("total_bytes_sec_max_length", length(l.burst_bytes_per_s)),
+        ("total_iops_sec_max_length", length(l.burst_iops)),
+    ]
+}
+
+fn limits(l: &DiskLimits) -> El {
+    let given = limit_values(l).into_iter().filter(|(_, v)| *v > 0);
+    given.fold(El::new("iotune"), |e, (name, value)| e.child(El::new(name).text(value)))
 }
 
 /// QEMU's name of a format.

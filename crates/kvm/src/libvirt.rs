@@ -461,6 +461,34 @@ pub fn block_pivot(d: &Domain, dev: &str) -> Result<(), Fault> {
     if r < 0 { Err(virt::error::Error::last_error().into()) } else { Ok(()) }
 }
 
+/// Limits a disk of a running domain. `values` are libvirt's names (`virDomainSetBlockIoTune`); 0 is no limit.
+///
+/// # Errors
+/// What libvirt says.
+pub fn block_limits(d: &Domain, dev: &str, values: &[(&str, u64)]) -> Result<(), Fault> {
+    /// Owns a list of parameters.
+    struct Params(sys::virTypedParameterPtr, i32, i32);
+    impl Drop for Params {
+        fn drop(&mut self) {
+            // SAFETY: the list came from libvirt, with this many entries, and is freed once.
+            unsafe { sys::virTypedParamsFree(self.0, self.1) };
+        }
+    }
+    let dev = c_text(dev)?;
+    let mut params = Params(std::ptr::null_mut(), 0, 0);
+    for (name, value) in values {
+        let name = c_text(name)?;
+        // SAFETY: pointer, length and room are those that libvirt gave, and the name is NUL-terminated.
+        let r = unsafe { sys::virTypedParamsAddULLong(&raw mut params.0, &raw mut params.1, &raw mut params.2, name.as_ptr(), *value) };
+        if r < 0 {
+            return Err(virt::error::Error::last_error().into());
+        }
+    }
+    // SAFETY: `d` holds a valid domain, the name is NUL-terminated, and the list has as many entries as it says.
+    let r = unsafe { sys::virDomainSetBlockIoTune(d.as_ptr(), dev.as_ptr(), params.0, params.1, sys::VIR_DOMAIN_AFFECT_LIVE) };
+    if r < 0 { Err(virt::error::Error::last_error().into()) } else { Ok(()) }
+}
+
 /// The first screen of a running domain, as the bytes that QEMU gives (at most `limit` of them).
 ///
 /// # Errors

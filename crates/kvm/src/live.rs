@@ -47,6 +47,7 @@ pub async fn change(libvirt: &Arc<Libvirt>, paths: &Paths, order: &VmOrder, chan
         Change::TakeLayer(layer) => {
             libvirt.change(vm, Lane::Control, SLOW, "The disks could not be frozen", move |_, d| layers::take(d, &paths, &order, layer)).await
         }
+        Change::LimitDisk { disk } => libvirt.change(vm, Lane::Control, SLOW, "The disk could not be limited", move |_, d| limit(d, &disk)).await,
         // Known to nobody but those who take snapshots.
         Change::DiskMode { .. } => Ok(()),
         Change::RemodelDisk { .. } | Change::RemodelNic { .. } | Change::Drives | Change::AtStart(_) => {
@@ -140,6 +141,16 @@ fn grow(d: &Domain, disk: &DiskSpec) -> std::result::Result<(), Fault> {
         return Ok(());
     }
     Ok(d.block_resize(dev, disk.size_bytes, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES)?)
+}
+
+/// All values at once: what is not limited is 0, so that no former limit stays.
+fn limit(d: &Domain, disk: &DiskSpec) -> std::result::Result<(), Fault> {
+    let live = live_xml(d)?;
+    let dev = device(&live, &alias_name(disk.id)).and_then(|e| e.one("target")).and_then(|t| t.get("dev"));
+    let Some(dev) = dev else {
+        return Err(Error::conflict("The running guest does not have this disk yet.").into());
+    };
+    crate::libvirt::block_limits(d, dev, &domain_xml::limit_values(&disk.limits))
 }
 
 fn update_nic(d: &Domain, order: &VmOrder, nic: &NicSpec) -> std::result::Result<(), Fault> {

@@ -4,7 +4,7 @@
 //! run, the agent and the portal all ask it.
 
 use crate::layer::Layer;
-use crate::vm::{CdromSpec, DiskSpec, MEMORY_HOTPLUG_STEP_BYTES, NicSpec, VmSpec};
+use crate::vm::{CdromSpec, DiskMode, DiskSpec, MEMORY_HOTPLUG_STEP_BYTES, NicSpec, VmSpec};
 
 /// One step from one specification to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,11 @@ pub enum Change {
     },
     /// Same disk, other mode: what snapshots do to it from now on.
     DiskMode {
+        /// The disk as it will be.
+        disk: DiskSpec,
+    },
+    /// Same disk, other limits.
+    LimitDisk {
         /// The disk as it will be.
         disk: DiskSpec,
     },
@@ -139,6 +144,9 @@ fn disks(from: &VmSpec, to: &VmSpec, out: &mut Vec<Change>) {
                 if d.mode != o.mode {
                     out.push(Change::DiskMode { disk: d.clone() });
                 }
+                if d.limits != o.limits {
+                    out.push(Change::LimitDisk { disk: d.clone() });
+                }
                 if (d.bus, d.cache) != (o.bus, o.cache) {
                     out.push(Change::RemodelDisk { disk: d.clone() });
                 }
@@ -179,7 +187,13 @@ impl Change {
             }
             Change::Memory { .. } => When::Live,
             Change::AttachDisk(d) | Change::DetachDisk(d) if !d.bus.hot_plug() => later("IDE disks cannot be plugged while the guest runs"),
-            Change::AttachDisk(_) | Change::DetachDisk(_) | Change::GrowDisk { .. } | Change::DiskMode { .. } | Change::TakeLayer(_) => When::Live,
+            Change::AttachDisk(_) | Change::DetachDisk(_) | Change::GrowDisk { .. } | Change::LimitDisk { .. } | Change::TakeLayer(_) => When::Live,
+            // What a guest writes goes where it went at its start.
+            Change::DiskMode { disk } => {
+                let nonpersistent = |d: &DiskSpec| d.mode == DiskMode::IndependentNonpersistent;
+                let was = running.disks.iter().find(|d| d.id == disk.id).is_some_and(nonpersistent);
+                if was == nonpersistent(disk) { When::Live } else { later("a non-persistent disk gets its layer when the guest starts") }
+            }
             Change::RemodelDisk { .. } => later("bus and cache mode are fixed while the guest runs"),
             Change::AttachNic(_) | Change::DetachNic(_) | Change::UpdateNic { .. } | Change::ChangeMedia(_) => When::Live,
             Change::RemodelNic { .. } => later("model and address of a NIC are fixed while the guest runs"),
@@ -200,6 +214,7 @@ impl Change {
             Change::GrowDisk { disk } => format!("grow disk {} to {}", disk.id, human(disk.size_bytes)),
             Change::DiskMode { disk } => format!("disk {}: mode {}", disk.id, disk.mode),
             Change::TakeLayer(l) => format!("freeze the disks (layer {})", l.id),
+            Change::LimitDisk { disk } => format!("disk {}: limits {}", disk.id, disk.limits),
             Change::RemodelDisk { disk } => format!("disk {}: bus {}, cache {}", disk.id, disk.bus, disk.cache),
             Change::AttachNic(n) => format!("attach NIC {}", n.mac),
             Change::DetachNic(n) => format!("detach NIC {}", n.mac),
@@ -247,7 +262,15 @@ mod tests {
     }
 
     fn disk(n: u128, bus: DiskBus) -> DiskSpec {
-        DiskSpec { id: DiskId(Uuid::from_u128(n)), size_bytes: 1 << 30, image: None, bus, cache: DiskCache::None, mode: DiskMode::Dependent }
+        DiskSpec {
+            id: DiskId(Uuid::from_u128(n)),
+            size_bytes: 1 << 30,
+            image: None,
+            bus,
+            cache: DiskCache::None,
+            mode: DiskMode::Dependent,
+            limits: crate::disk::DiskLimits::default(),
+        }
     }
 
     #[test]

@@ -12,9 +12,14 @@ use crate::{DiskId, LayerId, SnapshotId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// Most layers that a read may have to pass, the base not counted: each costs time and open files (G-08).
 pub const DEPTH_MAX: usize = 32;
+
+/// The layer of a non-persistent disk: put on its base when the guest starts, thrown away when it ends (DSK-18). It stands in
+/// no tree.
+pub const SESSION: LayerId = LayerId(Uuid::max());
 
 /// A layer above the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -233,7 +238,6 @@ pub fn renamed(layer: Option<LayerId>, merges: &[Merge]) -> Option<LayerId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
 
     fn l(n: u128) -> LayerId {
         LayerId(Uuid::from_u128(n))

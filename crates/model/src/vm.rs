@@ -2,8 +2,9 @@
 //! that orders the two.
 
 use crate::cloud_init::CloudInit;
+use crate::disk::DiskLimits;
 use crate::error::{Check, Error};
-use crate::layer::Layers;
+use crate::layer::{Layers, SESSION};
 use crate::{DiskId, HostId, ImageId, LayerId, NetworkId, NicId, Time, UserId, VmId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -158,6 +159,9 @@ pub struct DiskSpec {
     /// What snapshots and power cycles do to it (DSK-15 to DSK-17).
     #[serde(default)]
     pub mode: DiskMode,
+    /// How much it may do (QOS-08).
+    #[serde(default, skip_serializing_if = "DiskLimits::is_none")]
+    pub limits: DiskLimits,
 }
 
 /// What snapshots and power cycles do to a disk.
@@ -169,6 +173,8 @@ pub enum DiskMode {
     Dependent,
     /// Snapshots leave it out; changes are for good (DSK-16).
     IndependentPersistent,
+    /// Snapshots leave it out; what a guest writes is gone when it is switched off (DSK-17, DSK-18).
+    IndependentNonpersistent,
 }
 
 /// Bus of a disk (IO-03).
@@ -326,6 +332,7 @@ impl VmSpec {
                 "must be 1 MiB to 64 TiB in steps of 512 bytes",
             );
             c.that(!self.disks[..i].iter().any(|o| o.id == d.id), format!("disks[{i}].id"), "stands twice");
+            c.nested(&format!("disks[{i}].limits"), d.limits.check());
         }
         for (i, n) in self.nics.iter().enumerate() {
             c.that(mac_is_valid(&n.mac), format!("nics[{i}].mac"), "must be a unicast address such as 52:54:00:12:34:56");
@@ -350,11 +357,12 @@ impl VmSpec {
     /// be merged still exist.
     #[must_use]
     pub fn disk_files(&self, disk: &DiskSpec, there: impl Fn(LayerId) -> bool) -> Vec<Option<LayerId>> {
-        if disk.mode != DiskMode::Dependent {
-            return vec![None];
-        }
         let l = &self.layers;
-        l.files(disk.id, &l.path_with_merges(l.top), |x| l.get(x).is_some() || there(x))
+        match disk.mode {
+            DiskMode::Dependent => l.files(disk.id, &l.path_with_merges(l.top), |x| l.get(x).is_some() || there(x)),
+            DiskMode::IndependentPersistent => vec![None],
+            DiskMode::IndependentNonpersistent => vec![None, Some(SESSION)],
+        }
     }
 
     /// The images that the VM's disks and optical drives use.

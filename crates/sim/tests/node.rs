@@ -10,7 +10,7 @@ use virga_agent::host::{Journal, Result};
 use virga_agent::link::Link;
 use virga_agent::node::Node;
 use virga_model::order::{Act, CallHead, ImageRef, NodeAnswer, NodeCall, Report, ReportAck, VmOrder, VmReport};
-use virga_model::vm::{Desired, DiskSpec, StopMode, VmState};
+use virga_model::vm::{Desired, DiskMode, DiskSpec, StopMode, VmState};
 use virga_model::{DiskId, ErrorCode, ImageId, TaskId, VmId};
 use virga_sim::{MemoryJournal, SimClock, SimHost};
 
@@ -106,6 +106,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         bus: Default::default(),
         cache: Default::default(),
         mode: Default::default(),
+        limits: Default::default(),
     };
     VmOrder {
         id: VmId(Uuid::from_u128(n)),
@@ -284,6 +285,48 @@ async fn a_detached_disk_stays_until_the_edit_is_known_to_have_succeeded() {
     edit.keep_disks.clear();
     lab.bring(&edit).await;
     assert!(lab.host.log().iter().any(|l| l.contains("disk_remove")));
+}
+
+/// DSK-17, DSK-18: what a guest writes to a non-persistent disk lives as long as the guest does.
+#[tokio::test]
+async fn a_non_persistent_disk_forgets_when_the_guest_is_switched_off() {
+    let mut lab = Lab::new().await;
+    let nonpersistent = |generation, desired| {
+        let mut o = order(1, generation, desired);
+        o.spec.disks[0].mode = DiskMode::IndependentNonpersistent;
+        o
+    };
+    let (vm, disk) = (VmId(Uuid::from_u128(1)), DiskId(Uuid::from_u128(1001)));
+    let held = |lab: &Lab| lab.host.guest_reads(vm, disk).expect("the disk is defined");
+    lab.bring(&nonpersistent(1, Desired::Running)).await;
+    lab.host.guest_writes(vm);
+    lab.restart_agent().await;
+    lab.bring(&nonpersistent(2, Desired::Hibernated)).await;
+    lab.bring(&nonpersistent(3, Desired::Running)).await;
+    assert_eq!(held(&lab).len(), 1, "memory and disk belong together");
+    lab.call(NodeCall::Act { vm, generation: 3, act: Act::Reset }).await;
+    assert_eq!(held(&lab).len(), 1, "a reset switches nothing off");
+    lab.bring(&nonpersistent(4, Desired::Stopped)).await;
+    assert_eq!(lab.host.disk_files(), [(disk, None)], "its layer is gone");
+    lab.bring(&nonpersistent(5, Desired::Running)).await;
+    assert!(held(&lab).is_empty(), "and what was written with it");
+
+    // The guest switches itself off, and nobody was told to throw the layer away: the next start does.
+    lab.host.guest_writes(vm);
+    lab.host.meddle(vm, Some(VmState::Stopped));
+    lab.bring(&nonpersistent(6, Desired::Running)).await;
+    assert!(held(&lab).is_empty());
+
+    // Another mode comes with the next start; until then the guest keeps what it has.
+    lab.host.guest_writes(vm);
+    let report = lab.bring(&order(1, 7, Desired::Running)).await;
+    assert!(report.observed.pending.iter().any(|p| p.contains("mode dependent")), "{:?}", report.observed.pending);
+    assert_eq!(held(&lab).len(), 1);
+    lab.bring(&order(1, 8, Desired::Stopped)).await;
+    lab.bring(&order(1, 9, Desired::Running)).await;
+    lab.host.guest_writes(vm);
+    lab.bring(&order(1, 10, Desired::Stopped)).await;
+    assert_eq!((held(&lab).len(), lab.host.disk_files()), (1, vec![(disk, None)]));
 }
 
 #[tokio::test]

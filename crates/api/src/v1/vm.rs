@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use virga_model::cloud_init::CloudInit;
+use virga_model::disk::DiskLimits;
 use virga_model::stats::Sample;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{BootDevice, CpuMode, Desired, DiskBus, DiskCache, DiskMode, Firmware, NicModel, Observed, VmSpec};
@@ -127,9 +128,12 @@ pub struct DiskCreate {
     /// Cache mode; directsync when left out.
     #[serde(default)]
     pub cache: Option<DiskCache>,
-    /// What snapshots do to it; dependent (included) when left out.
+    /// What snapshots and power cycles do to it; dependent (included, for good) when left out.
     #[serde(default)]
     pub mode: Option<DiskMode>,
+    /// How much it may do; no limits when left out.
+    #[serde(default)]
+    pub limits: Option<DiskLimits>,
 }
 
 /// A network interface to be made.
@@ -204,9 +208,12 @@ pub struct DiskUpdate {
     /// Cache mode.
     #[serde(default)]
     pub cache: Option<DiskCache>,
-    /// What snapshots do to it; only while there are none.
+    /// What snapshots and power cycles do to it; only while there are no snapshots.
     #[serde(default)]
     pub mode: Option<DiskMode>,
+    /// How much it may do, as a whole: what is left out within is not limited any more.
+    #[serde(default)]
+    pub limits: Option<DiskLimits>,
 }
 
 /// Changes of a network interface.

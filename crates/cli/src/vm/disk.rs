@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::args::{Change, Consent};
 use crate::client::json;
-use crate::client::types::{DiskBus, DiskCache, DiskCreate, DiskMode, DiskUpdate};
+use crate::client::types::{DiskBus, DiskCache, DiskCreate, DiskLimits, DiskMode, DiskUpdate};
 use crate::column::{Column, Kind, col, wide};
 use crate::error::{Exit, Failure, Result};
 use crate::json::{items, text};
@@ -30,7 +30,7 @@ pub(crate) enum Command {
     List(List),
     /// Make and attach a disk.
     Attach(Attach),
-    /// Grow a disk, or change its bus or cache mode.
+    /// Grow a disk, or change its bus, cache mode, mode or limits.
     Update(Update),
     /// Detach and remove a disk.
     Detach(Detach),
@@ -64,16 +64,22 @@ pub(crate) struct Attach {
     /// none, directsync, writeback or writethrough.
     #[arg(long, value_parser = spec::cache)]
     cache: Option<DiskCache>,
-    /// dependent (snapshots include it) or independent_persistent (they leave it out).
+    /// dependent (snapshots include it), independent_persistent (they leave it out) or independent_nonpersistent (what is written is
+    /// gone when the VM is switched off).
     #[arg(long, value_parser = spec::disk_mode)]
     mode: Option<DiskMode>,
+    /// Limits, e.g. iops=500,rate=100MiB,burst-iops=2000,burst=30; none takes them away.
+    #[arg(long, value_parser = spec::limits)]
+    limits: Option<DiskLimits>,
     #[command(flatten)]
     change: Change,
 }
 
 /// Options of `update`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  virga vm disk update web-1 0 --size 100GiB\n  virga vm disk update web-1 0198f4c2 --cache none")]
+#[command(
+    after_help = "Examples:\n  virga vm disk update web-1 0 --size 100GiB\n  virga vm disk update web-1 0198f4c2 --cache none\n  virga vm disk update web-1 0 --limits iops=500,rate=100MiB"
+)]
 pub(crate) struct Update {
     /// Name or id of the VM.
     vm: String,
@@ -88,9 +94,13 @@ pub(crate) struct Update {
     /// none, directsync, writeback or writethrough.
     #[arg(long, value_parser = spec::cache)]
     cache: Option<DiskCache>,
-    /// dependent (snapshots include it) or independent_persistent (they leave it out).
+    /// dependent (snapshots include it), independent_persistent (they leave it out) or independent_nonpersistent (what is written is
+    /// gone when the VM is switched off).
     #[arg(long, value_parser = spec::disk_mode)]
     mode: Option<DiskMode>,
+    /// Limits, e.g. iops=500,rate=100MiB,burst-iops=2000,burst=30; none takes them away.
+    #[arg(long, value_parser = spec::limits)]
+    limits: Option<DiskLimits>,
     #[command(flatten)]
     change: Change,
 }
@@ -120,7 +130,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
 }
 
 async fn attach(app: &App, a: Attach) -> Result {
-    let body = DiskCreate { size_bytes: a.size, image: a.image, bus: a.bus, cache: a.cache, mode: a.mode };
+    let body = DiskCreate { size_bytes: a.size, image: a.image, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits };
     let mut call = app.api()?.v1.vm_disk_attach().vm(&a.vm).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);
@@ -129,11 +139,11 @@ async fn attach(app: &App, a: Attach) -> Result {
 }
 
 async fn update(app: &App, a: Update) -> Result {
-    if a.size.is_none() && a.bus.is_none() && a.cache.is_none() && a.mode.is_none() {
-        return Err(Failure::usage("no change is given").hint("give --size, --bus, --cache or --mode"));
+    if a.size.is_none() && a.bus.is_none() && a.cache.is_none() && a.mode.is_none() && a.limits.is_none() {
+        return Err(Failure::usage("no change is given").hint("give --size, --bus, --cache, --mode or --limits"));
     }
     let disk = find(items(&view(app, &a.vm).await?, "spec.disks"), &a.disk, "disk")?;
-    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode };
+    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits };
     let mut call = app.api()?.v1.vm_disk_update().vm(&a.vm).disk(disk).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);

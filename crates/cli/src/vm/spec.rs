@@ -1,6 +1,6 @@
 //! What VMs are made of, as it is written on the command line: `20GiB,bus=scsi`, `nat,model=e1000`, `custom:Nehalem`.
 
-use crate::client::types::{BootDevice, CloudInit, CpuMode, DiskBus, DiskCache, DiskCreate, DiskMode, Firmware, NicCreate, NicModel, SnapshotKind};
+use crate::client::types::{BootDevice, CloudInit, CpuMode, DiskBus, DiskCache, DiskCreate, DiskLimits, DiskMode, Firmware, NicCreate, NicModel, SnapshotKind};
 use crate::error::{Failure, Result};
 use crate::human;
 use clap::Args;
@@ -17,7 +17,7 @@ macro_rules! word {
 }
 word!(bus, DiskBus, "a bus", ["virtio", "scsi", "ide", "usb"]);
 word!(cache, DiskCache, "a cache mode", ["none", "directsync", "writeback", "writethrough"]);
-word!(disk_mode, DiskMode, "a disk mode", ["dependent", "independent_persistent"]);
+word!(disk_mode, DiskMode, "a disk mode", ["dependent", "independent_persistent", "independent_nonpersistent"]);
 word!(snapshot_kind, SnapshotKind, "a snapshot kind", ["ordinary", "consistent"]);
 word!(nic_model, NicModel, "a NIC model", ["virtio", "e1000", "rtl8139"]);
 word!(firmware, Firmware, "firmware", ["bios", "uefi"]);
@@ -41,7 +41,7 @@ pub(crate) fn cpu_mode(text: &str) -> std::result::Result<CpuMode, String> {
 /// # Errors
 /// A sentence that says what would be right.
 pub(crate) fn disk(text: &str) -> std::result::Result<DiskCreate, String> {
-    let mut d = DiskCreate { size_bytes: None, image: None, bus: None, cache: None, mode: None };
+    let mut d = DiskCreate { size_bytes: None, image: None, bus: None, cache: None, mode: None, limits: None };
     for part in text.split(',') {
         match part.split_once('=') {
             None if d.size_bytes.is_none() => d.size_bytes = Some(human::parse_size(part)?),
@@ -50,10 +50,46 @@ pub(crate) fn disk(text: &str) -> std::result::Result<DiskCreate, String> {
             Some(("cache", v)) => d.cache = Some(cache(v)?),
             Some(("mode", v)) => d.mode = Some(disk_mode(v)?),
             Some(("image", v)) if !v.is_empty() => d.image = Some(v.into()),
-            _ => return Err(format!("\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE], e.g. 20GiB,bus=scsi")),
+            Some((k, v)) if LIMITS.contains(&k) => limit(d.limits.get_or_insert_default(), k, v)?,
+            _ => return Err(format!("\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE][,iops=N][,rate=SIZE], e.g. 20GiB,bus=scsi")),
         }
     }
     if d.size_bytes.is_none() && d.image.is_none() { Err("a disk needs a size or an image".into()) } else { Ok(d) }
+}
+
+/// Words of limits, in the order in which they are told.
+const LIMITS: [&str; 9] = ["iops", "read-iops", "write-iops", "rate", "read-rate", "write-rate", "burst-iops", "burst-rate", "burst"];
+
+/// Takes one limit of a disk.
+fn limit(l: &mut DiskLimits, key: &str, value: &str) -> std::result::Result<(), String> {
+    let count = || value.parse::<u64>().map(Some).map_err(|_| format!("{key} is a number, e.g. {key}=500"));
+    let bytes = || human::parse_size(value).map(Some);
+    match key {
+        "iops" => l.iops = count()?,
+        "read-iops" => l.read_iops = count()?,
+        "write-iops" => l.write_iops = count()?,
+        "rate" => l.bytes_per_s = bytes()?,
+        "read-rate" => l.read_bytes_per_s = bytes()?,
+        "write-rate" => l.write_bytes_per_s = bytes()?,
+        "burst-iops" => l.burst_iops = count()?,
+        "burst-rate" => l.burst_bytes_per_s = bytes()?,
+        "burst" => l.burst_s = count()?,
+        _ => return Err(format!("\"{key}\": limits are {} (in seconds), or none", LIMITS.join(", "))),
+    }
+    Ok(())
+}
+
+/// Parses `iops=500,rate=100MiB,burst-iops=2000,burst=30`, or `none`.
+///
+/// # Errors
+/// A sentence that lists the words.
+pub(crate) fn limits(text: &str) -> std::result::Result<DiskLimits, String> {
+    let mut l = DiskLimits::default();
+    for part in text.split(',').filter(|_| text != "none") {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        limit(&mut l, key, value)?;
+    }
+    Ok(l)
 }
 
 /// Parses `IMAGE[:SIZE]` as a disk.
@@ -65,7 +101,7 @@ pub(crate) fn image_disk(text: &str) -> std::result::Result<DiskCreate, String> 
     if image.is_empty() {
         return Err("the image is left out: write IMAGE[:SIZE]".into());
     }
-    Ok(DiskCreate { size_bytes: size.map(human::parse_size).transpose()?, image: Some(image.into()), bus: None, cache: None, mode: None })
+    Ok(DiskCreate { size_bytes: size.map(human::parse_size).transpose()?, image: Some(image.into()), bus: None, cache: None, mode: None, limits: None })
 }
 
 /// Parses `NETWORK[,model=…][,mac=…]`.
@@ -155,6 +191,14 @@ mod tests {
         assert_eq!((d.size_bytes, d.image.as_deref()), (None, Some("tiny")));
         assert_eq!(image_disk("tiny:2GiB").expect("a disk").size_bytes, Some(2 << 30));
         assert_eq!(image_disk("tiny").expect("a disk").image.as_deref(), Some("tiny"));
+        let d = disk("1GiB,iops=500,rate=10MiB").expect("a disk");
+        assert_eq!(d.limits.map(|l| (l.iops, l.bytes_per_s)), Some((Some(500), Some(10 << 20))));
+        let l = limits("iops=500,burst-iops=2000,burst=30").expect("limits");
+        assert_eq!((l.iops, l.burst_iops, l.burst_s, l.bytes_per_s), (Some(500), Some(2000), Some(30), None));
+        assert_eq!(limits("none").expect("limits").iops, None);
+        for bad in ["", "iops", "iops=x", "speed=1", "none,iops=1"] {
+            assert!(limits(bad).is_err(), "{bad}");
+        }
         for bad in ["", "bus=scsi", "1GiB,bus=floppy", "1GiB,2GiB", "1GiB,x=y", "image="] {
             assert!(disk(bad).is_err(), "{bad}");
         }

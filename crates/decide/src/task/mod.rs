@@ -161,9 +161,9 @@ pub fn next(task: &Task, facts: &Facts, now: Time) -> Step {
 /// desired state takes it back, as if the host had tried and failed; else the state would stand in the row, and come true
 /// later although the task has failed.
 #[must_use]
-pub fn refused(task: &Task, facts: &Facts, call: &Call, e: &Error) -> Step {
+pub fn refused(task: &Task, facts: &Facts, call: &Call, e: &Error, now: Time) -> Step {
     match (call, &facts.vm) {
-        (Call::EnsureVm, Some(vm)) => vm::host_failed(task, vm, e),
+        (Call::EnsureVm, Some(vm)) => vm::host_failed(task, vm, e, now),
         _ => Step::Failed(e.clone()),
     }
 }

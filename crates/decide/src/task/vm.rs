@@ -16,7 +16,7 @@ pub(super) fn converge(task: &Task, facts: &Facts, now: Time) -> Step {
             return Step::Cancelled("The repair was stopped; it is tried again later.".into());
         }
         if !past_no_return(task, vm) {
-            return undo(task, vm, Undo::Cancelled);
+            return undo(task, vm, Undo::Cancelled, now);
         }
     }
     let Some(host) = &facts.host else { return without_host(task, vm) };
@@ -28,7 +28,7 @@ pub(super) fn converge(task: &Task, facts: &Facts, now: Time) -> Step {
         };
     }
     if let Some(e) = &vm.observed.error {
-        return host_failed(task, vm, e);
+        return host_failed(task, vm, e, now);
     }
     if vm.observed.settled && (vm.desired != Desired::Absent || vm.observed.state == VmState::Absent) {
         return settled(task, vm);
@@ -99,8 +99,15 @@ fn past_no_return(task: &Task, vm: &Vm) -> bool {
 }
 
 /// Back to where it was: a new desired state, which the ordinary code brings about.
-fn undo(task: &Task, vm: &Vm, why: Undo) -> Step {
+fn undo(task: &Task, vm: &Vm, why: Undo, now: Time) -> Step {
     let former = match task.doc.former_desired.unwrap_or(vm.desired) {
+        // Whether it went off nobody can say, and its memory may have been given to others when it was seen to be off.
+        d if d.is_active() && !vm.desired.is_active() && vm.observed.state == VmState::Unknown => {
+            if now.millis_since(task.created_at) <= SILENT_HOST_PATIENCE_MS {
+                return Step::Wait { ms: POLL_MS, why: "the host's hypervisor does not answer; waiting".into(), progress: None };
+            }
+            Desired::Stopped
+        }
         // The guest went off by itself meanwhile (its host lost its power): the way back starts nothing. Nobody asked for
         // that, and its memory may have been given to others since.
         d if d.is_active() && vm.observed.state == VmState::Stopped => Desired::Stopped,
@@ -128,7 +135,7 @@ fn is_finished_edit(kind: TaskKind, vm: &Vm) -> bool {
 }
 
 /// The host says that it cannot.
-pub(super) fn host_failed(task: &Task, vm: &Vm, e: &Error) -> Step {
+pub(super) fn host_failed(task: &Task, vm: &Vm, e: &Error, now: Time) -> Step {
     match (&task.doc.undo, task.kind) {
         // Not even the way back works: say both, and leave the rest to the repair loop and to people.
         (Some(Undo::Failed(first)), _) => Step::Failed(Error { message: format!("{} Going back failed, too: {}", first.message, e.message), ..first.clone() }),
@@ -143,7 +150,7 @@ pub(super) fn host_failed(task: &Task, vm: &Vm, e: &Error) -> Step {
         }
         (None, kind) if is_finished_edit(kind, vm) => Step::Failed(e.clone()),
         (None, TaskKind::VmDelete | TaskKind::VmRepair) => Step::Failed(e.clone()),
-        (None, _) => undo(task, vm, Undo::Failed(e.clone())),
+        (None, _) => undo(task, vm, Undo::Failed(e.clone()), now),
     }
 }
 
@@ -210,7 +217,7 @@ fn reachable(task: &Task, vm: &Vm, host: &HostFact, now: Time) -> Option<Step> {
         Some(Undo::Cancelled) => Step::Cancelled(format!("Stopped; {rest}.")),
         Some(Undo::Failed(e)) => Step::Failed(e.clone()),
         // A removal waits as long as it takes, or until somebody stops it.
-        None if task.kind != TaskKind::VmDelete && now.millis_since(task.created_at) > SILENT_HOST_PATIENCE_MS => host_failed(task, vm, &silent()),
+        None if task.kind != TaskKind::VmDelete && now.millis_since(task.created_at) > SILENT_HOST_PATIENCE_MS => host_failed(task, vm, &silent(), now),
         None => Step::Wait { ms: POLL_MS, why: "the host does not report; waiting for it".into(), progress: None },
     })
 }
@@ -235,7 +242,7 @@ fn shutdown_overdue(task: &Task, vm: &Vm, now: Time) -> Option<Step> {
     }
     let e = Error::host(format!("The guest did not shut down within {} s; it goes on running.", task.doc.timeout_s))
         .with_hint("Shut it down from inside, or cut its power: virga vm shutdown --force.");
-    Some(undo(task, vm, Undo::Failed(e)))
+    Some(undo(task, vm, Undo::Failed(e), now))
 }
 
 fn waiting_for(vm: &Vm) -> &'static str {

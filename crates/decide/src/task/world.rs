@@ -422,6 +422,20 @@ fn silence_is_waited_for_and_never_read_as_stopped() {
     assert!(matches!(next(&w.task, &facts, late), Step::Wait { .. }));
 }
 
+/// V12: a guest that was seen to be off has given its memory away. While nobody can say what it does, the way back of a stop
+/// waits, and in the end it starts nothing.
+#[test]
+fn the_way_back_of_a_stop_starts_nothing_that_nobody_can_see() {
+    let mut w = start(TaskKind::VmStop, Fault::Nothing);
+    let v = w.vm.as_mut().unwrap();
+    v.observed = Observed { generation: 5, state: VmState::Unknown, settled: true, error: Some(Error::host("no store")), ..v.observed.clone() };
+    assert!(matches!(next(&w.task, &w.facts(), Time(0)), Step::Wait { .. }));
+    let late = Time(0).plus_millis(SILENT_HOST_PATIENCE_MS + 1);
+    assert!(matches!(next(&w.task, &w.facts(), late), Step::Write(Write::Undo { desired: Desired::Stopped, .. })));
+    w.vm.as_mut().unwrap().observed.state = VmState::Running;
+    assert!(matches!(next(&w.task, &w.facts(), Time(0)), Step::Write(Write::Undo { desired: Desired::Running, .. })));
+}
+
 /// From any facts that can be reached, and many that cannot, every kind ends within the bound.
 #[test]
 fn ends_from_any_facts() {

@@ -19,7 +19,7 @@ pub fn id<T: From<Uuid>>(n: u128) -> T {
 }
 
 pub fn disk(n: u128, image: Option<u128>, bus: DiskBus, cache: DiskCache) -> DiskSpec {
-    DiskSpec { id: id::<DiskId>(0xd00 + n), size_bytes: 1 << 30, image: image.map(id), bus, cache, mode: Default::default() }
+    DiskSpec { id: id::<DiskId>(0xd00 + n), size_bytes: 1 << 30, image: image.map(id), bus, cache, mode: Default::default(), limits: Default::default() }
 }
 
 pub fn nic(n: u128, network: u128, model: NicModel) -> NicSpec {

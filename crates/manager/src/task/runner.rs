@@ -193,7 +193,7 @@ async fn work(manager: &Manager, mut task: Task) -> Result<(), Error> {
                     continue;
                 }
                 Err(e) if e.code.retryable() => return back_off(manager, &mut task, &e).await,
-                Err(e) => step = refused(&task, &facts, call, &e),
+                Err(e) => step = refused(&task, &facts, call, &e, manager.now()),
             }
         }
         match step {

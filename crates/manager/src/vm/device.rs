@@ -37,7 +37,7 @@ pub async fn disk_attach(op: &Op, vm: &str, b: &DiskCreate, dry_run: bool) -> Re
     end(op, tx, before, after, dry_run).await
 }
 
-/// Grows a disk, or changes its bus, cache mode or mode.
+/// Grows a disk, or changes its bus, cache mode, mode or limits.
 ///
 /// # Errors
 /// As [`edit::update`].
@@ -52,6 +52,7 @@ pub async fn disk_update(op: &Op, vm: &str, disk: DiskId, b: &DiskUpdate, dry_ru
     d.bus = b.bus.unwrap_or(d.bus);
     d.cache = b.cache.unwrap_or(d.cache);
     d.mode = b.mode.unwrap_or(d.mode);
+    d.limits = b.limits.unwrap_or(d.limits);
     end(op, tx, before, after, dry_run).await
 }
 

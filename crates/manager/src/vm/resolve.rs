@@ -85,6 +85,7 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
         bus: b.bus.unwrap_or_default(),
         cache: b.cache.unwrap_or_default(),
         mode: b.mode.unwrap_or_default(),
+        limits: b.limits.unwrap_or_default(),
     })
 }
 

@@ -183,7 +183,7 @@ fn create_plan(vm: &Vm, kind: SnapshotKind) -> Vec<PlanStep> {
     for d in &vm.spec.disks {
         plan.push(step(match d.mode {
             DiskMode::Dependent => format!("freeze disk {} and let the guest go on in a new layer", d.id),
-            DiskMode::IndependentPersistent => format!("leave disk {} out: it is {}", d.id, d.mode),
+            DiskMode::IndependentPersistent | DiskMode::IndependentNonpersistent => format!("leave disk {} out: it is {}", d.id, d.mode),
         }));
     }
     plan

@@ -27,7 +27,7 @@ fn no_json(what: &str, raw: impl Into<Vec<u8>>) -> Hostile {
 
 /// Longest text that still fits into a request; for the fields in which people write most.
 const LONGEST: usize = 900_000;
-const WRITTEN: [&str; 5] = ["name", "password", "description", "user_data", "filter"];
+const WRITTEN: [&str; 6] = ["name", "password", "description", "note", "user_data", "filter"];
 /// Longer than any field may be.
 const LONG: usize = 70_000;
 
@@ -201,8 +201,8 @@ fn texts(field: &str) -> Vec<Hostile> {
     let mut out: Vec<Hostile> = TEXTS
         .iter()
         .map(|(what, text)| {
-            // Line breaks and tabs are right in a description.
-            let control = text.chars().any(|c| c.is_control() && !(field == "description" && c == '\n'));
+            // Line breaks and tabs are right where people write sentences.
+            let control = text.chars().any(|c| c.is_control() && !(matches!(field, "description" | "note") && c == '\n'));
             value(what, serde_json::to_string(text).unwrap(), control && !lenient)
         })
         .collect();

@@ -152,6 +152,7 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
             bus: Default::default(),
             cache: Default::default(),
             mode: Default::default(),
+            limits: Default::default(),
         }],
         nics: vec![NicSpec { id: nic, network, model: Default::default(), mac: mac_for(nic), link_up: true }],
         cdroms: Vec::new(),

@@ -195,6 +195,7 @@ pub fn disk(n: u128) -> DiskSpec {
         bus: Default::default(),
         cache: Default::default(),
         mode: Default::default(),
+        limits: Default::default(),
     }
 }
 
