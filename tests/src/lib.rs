@@ -3,5 +3,6 @@
 
 pub mod chaos;
 pub mod cloud;
+pub mod images;
 pub mod lab;
 pub mod witness;

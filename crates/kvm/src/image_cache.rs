@@ -7,13 +7,13 @@ use crate::paths::Paths;
 use crate::volumes::{entries, name_of};
 use crate::{Result, blocking, files};
 use sha2::{Digest, Sha256};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use virga_agent::host::StoredDisk;
-use virga_model::image::{HEADER_BYTES, ImageFormat, inspect};
+use virga_model::image::{ImageFormat, inspect};
 use virga_model::order::ImageRef;
-use virga_model::{Error, ImageId};
+use virga_model::{Error, ErrorCode, ImageId};
 
 /// The complete images.
 pub(crate) fn list(paths: &Paths) -> Result<Vec<ImageId>> {
@@ -75,9 +75,6 @@ fn keep(part: &Path, done: &Path, image: &ImageRef) -> Result<()> {
     if length != image.size_bytes {
         return Err(refuse(format!("it has {length} bytes instead of {}", image.size_bytes)));
     }
-    let mut head = Vec::new();
-    (&mut f).take(HEADER_BYTES as u64).read_to_end(&mut head).map_err(cannot)?;
-    f.seek(SeekFrom::Start(0)).map_err(cannot)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0u8; 1 << 20];
     loop {
@@ -90,7 +87,8 @@ fn keep(part: &Path, done: &Path, image: &ImageRef) -> Result<()> {
     if !hex::encode(hash.finalize()).eq_ignore_ascii_case(&image.sha256) {
         return Err(refuse("its SHA-256 is another".into()));
     }
-    let seen = inspect(&head, length).map_err(|e| refuse(e.message))?;
+    let seen = inspect(&mut |at, out: &mut [u8]| f.read_exact_at(out, at).map_err(cannot), length);
+    let seen = seen.map_err(|e| if e.code == ErrorCode::Invalid { refuse(e.message) } else { e })?;
     if seen.format != image.format || seen.virtual_bytes != image.virtual_bytes {
         return Err(refuse(format!("it is {} of {} bytes for the guest", seen.format, seen.virtual_bytes)));
     }

@@ -22,9 +22,9 @@ impl Paths {
         self.store.join("images")
     }
 
-    /// A complete image.
+    /// A complete image, in the format that guests run on.
     pub fn image(&self, id: ImageId, format: ImageFormat) -> PathBuf {
-        self.images().join(format!("{id}.{format}"))
+        self.images().join(format!("{id}.{}", format.on_host()))
     }
 
     /// An image on its way.

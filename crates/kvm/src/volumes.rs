@@ -120,7 +120,7 @@ impl Volumes for Kvm {
                 let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
                 return Err(Error::invalid("disks.size_bytes", message));
             }
-            args.extend(["-b", text(&base)?, "-F", qemu_format(i.format)]);
+            args.extend(["-b", text(&base)?, "-F", qemu_format(i.format.on_host())]);
         }
         args.extend(["--", text(&new.0)?, &size]);
         qemu_img(&args).await?;

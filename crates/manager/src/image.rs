@@ -11,13 +11,14 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
-use virga_api::v1::{Accepted, Image as Shape, ImageCreate, ListQuery, PageBody, PlanStep, Reference, UPLOAD_BYTES_MAX};
-use virga_model::image::{HEADER_BYTES, Image, ImageState, Inspected, inspect};
+use virga_api::v1::{Accepted, Image as Shape, ImageContentQuery, ImageCreate, ListQuery, PageBody, PlanStep, Reference, UPLOAD_BYTES_MAX};
+use virga_model::image::{HEADER_BYTES, Image, ImageFormat, ImageState, Inspected, inspect, inspect_head};
 use virga_model::role::{Privilege, Target};
 use virga_model::task::{ObjectRef, TaskDoc, TaskKind};
 use virga_model::{Error, ErrorCode, ImageId, name};
@@ -143,7 +144,7 @@ pub async fn create(op: &Op, b: &ImageCreate) -> Result<Shape, Error> {
 /// # Errors
 /// Conflict when the image has content, Locked during another upload, Invalid for content that is refused, Unavailable
 /// when there is no room. Then nothing of the content is kept.
-pub async fn upload<S, E>(op: &Op, name: &str, sha256: Option<&str>, length: Option<u64>, content: S) -> Result<Shape, Error>
+pub async fn upload<S, E>(op: &Op, name: &str, q: &ImageContentQuery, length: Option<u64>, content: S) -> Result<Shape, Error>
 where
     S: Stream<Item = Result<Bytes, E>> + Send,
     E: std::fmt::Debug + Send,
@@ -158,11 +159,34 @@ where
     // A name of its own: another manager that shares the folder may be taking content for the same image.
     let mut file = Temporary { path: folder.join(format!("{}.{}.upload", image.id, Uuid::new_v4().simple())), kept: false };
     let got = receive(&file.path, &folder, content).await?;
-    let inspected = inspect(&got.head, got.bytes)?;
-    if let Some(wanted) = sha256.filter(|w| !w.eq_ignore_ascii_case(&got.sha256)) {
+    let inspected = inspect_file(file.path.clone(), got.bytes).await?;
+    if let Some(wanted) = q.format.filter(|f| *f != inspected.format) {
+        return Err(differs(wanted, inspected.format));
+    }
+    if let Some(wanted) = q.sha256.as_ref().filter(|w| !w.eq_ignore_ascii_case(&got.sha256)) {
         return Err(Error::invalid("sha256", format!("the content has {}, not {wanted}", got.sha256)));
     }
     accept(op, image.id, &mut file, &got, inspected).await
+}
+
+/// Inspects what arrived, on a thread that may wait for the disk.
+async fn inspect_file(path: PathBuf, bytes: u64) -> Result<Inspected, Error> {
+    let work = move || {
+        let file = std::fs::File::open(path).map_err(|e| disk(&e))?;
+        inspect(&mut |at, out: &mut [u8]| file.read_exact_at(out, at).map_err(|e| disk(&e)), bytes)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(e.to_string()))?
+}
+
+/// The content is of another format than the caller said.
+fn differs(wanted: ImageFormat, found: ImageFormat) -> Error {
+    let why = match (wanted, found) {
+        (ImageFormat::Raw, _) => {
+            format!("begins like {found}, not like a raw disk. A guest may have written that; make a qcow2 of it (qemu-img convert -f raw -O qcow2)")
+        }
+        _ => format!("is {found}, not {wanted}; leave out the format, or give the right one"),
+    };
+    Error::invalid("content", why)
 }
 
 fn must_be_empty(image: &Image) -> Result<(), Error> {
@@ -205,7 +229,6 @@ async fn accept(op: &Op, id: ImageId, file: &mut Temporary, got: &Received, insp
 
 /// What arrived.
 struct Received {
-    head: Vec<u8>,
     bytes: u64,
     sha256: String,
 }
@@ -243,19 +266,14 @@ where
         head.extend_from_slice(&chunk[..missing]);
         if head.len() == HEADER_BYTES && missing > 0 {
             // What can be refused by its header is refused before the rest comes. The length is not known yet.
-            refuse_early(&head)?;
+            inspect_head(&head)?;
         }
         hash.update(&chunk);
         out.write_all(&chunk).await.map_err(|e| disk(&e))?;
     }
     out.flush().await.map_err(|e| disk(&e))?;
     out.sync_all().await.map_err(|e| disk(&e))?;
-    Ok(Received { head, bytes, sha256: hex::encode(hash.finalize()) })
-}
-
-/// Looks at a full header while the length is still open: any length that would do is assumed.
-fn refuse_early(head: &[u8]) -> Result<(), Error> {
-    inspect(head, 1 << 30).map(|_| ())
+    Ok(Received { bytes, sha256: hex::encode(hash.finalize()) })
 }
 
 /// That `bytes` more fit into the library.

@@ -44,6 +44,9 @@ pub struct ImageContentQuery {
     /// SHA-256 of the content, hex; the upload is refused when it differs.
     #[serde(default)]
     pub sha256: Option<String>,
+    /// Format that the content is said to be of; the upload is refused when it is another. Left out, the content decides.
+    #[serde(default)]
+    pub format: Option<ImageFormat>,
 }
 
 /// Path of an image.

@@ -65,7 +65,7 @@ impl Fixture {
         let document = Document::read();
         let operations = document.operations();
         let mut known: HashMap<String, Value> = HashMap::new();
-        let iso = [vec![0; 0x8001], b"CD001\x01".to_vec(), vec![0; 0x8000]].concat();
+        let iso = virga_tests::images::iso();
         let image = w.image("img", vec![0; 1 << 20]).await;
         w.image("iso", iso).await;
         let vm = w.vm(json!({"name": "target", "disks": [{"size_bytes": 1 << 30}], "nics": [{"network": "nat"}], "cdroms": ["iso"]})).await;

@@ -109,8 +109,7 @@ async fn vms(r: &mut Round) {
     r.vm("vm_disk_detach", "DELETE", &format!("/v1/vms/a/disks/{disk}"), Value::Null).await;
     r.vm("vm_nic_update", "PATCH", &format!("/v1/vms/a/nics/{nic}"), json!({"link_up": false})).await;
     r.vm("vm_nic_detach", "DELETE", &format!("/v1/vms/a/nics/{nic}"), Value::Null).await;
-    let mut iso = vec![0; 0x9000];
-    iso[0x8001..0x8006].copy_from_slice(b"CD001");
+    let iso = virga_tests::images::iso();
     r.w.image("iso", iso).await;
     r.vm("vm_media_change", "PUT", &format!("/v1/vms/a/cdroms/{drive}"), json!({"image": "iso"})).await;
     r.vm("vm_delete", "DELETE", "/v1/vms/a", Value::Null).await;
