@@ -1,17 +1,18 @@
 //! The host's image cache: what was fetched from the library, checked before anybody may use it.
 //!
 //! An image appears under its name in one rename, complete, checked and on stable storage. Nothing here is ever written
-//! to again, because many disks stand on it. QEMU never opens a file that the inspector has not accepted.
+//! to again, because many disks stand on it. QEMU never opens a file that the inspector has not accepted. What guests cannot
+//! run on (VMDK, VHD, VHDX) is converted to qcow2 first.
 
 use crate::paths::Paths;
-use crate::volumes::{entries, name_of};
-use crate::{Result, blocking, files};
+use crate::volumes::{Temporary, entries, name_of};
+use crate::{Result, blocking, convert, files};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use virga_agent::host::StoredDisk;
-use virga_model::image::{ImageFormat, inspect};
+use virga_model::image::{ImageFormat, Inspected, inspect};
 use virga_model::order::ImageRef;
 use virga_model::{Error, ErrorCode, ImageId};
 
@@ -37,10 +38,29 @@ pub(crate) fn partial_bytes(paths: &Paths, image: ImageId) -> Result<u64> {
     }
 }
 
-/// Makes what arrived an image of the cache.
+/// Makes what arrived an image of the cache, in the format that guests run on.
 pub(crate) async fn commit(paths: &Paths, image: &ImageRef) -> Result<()> {
-    let (part, done, image) = (paths.image_part(image.id), paths.image(image.id, image.format), image.clone());
-    blocking(move || keep(&part, &done, &image)).await
+    let (part, done) = (paths.image_part(image.id), paths.image(image.id, image.format));
+    let (here, cached, wanted) = (part.clone(), done.clone(), image.clone());
+    let checked = blocking(move || {
+        if cached.is_file() {
+            return files::remove(&here).map(|()| None);
+        }
+        check(&here, &wanted).map(Some)
+    });
+    let Some(seen) = checked.await? else { return Ok(()) };
+    if seen.format.on_host() == seen.format {
+        return blocking(move || keep(&part, &done)).await;
+    }
+    let new = Temporary(paths.image_converted(image.id));
+    convert::to_qcow2(&part, image.size_bytes, seen, &new.0).await?;
+    let id = image.id;
+    blocking(move || {
+        check_converted(&new.0, seen, id)?;
+        keep(&new.0, &done)?;
+        files::remove(&part)
+    })
+    .await
 }
 
 /// Removes an image on which no disk of `disks` (with what each stands on) stands.
@@ -54,14 +74,12 @@ pub(crate) fn remove(paths: &Paths, image: ImageId, disks: &[(StoredDisk, Option
     for f in &files_of {
         files::remove(f)?;
     }
+    files::remove(&paths.image_converted(image))?;
     files::remove(&paths.image_part(image))
 }
 
-/// Checks a transferred image and gives it its final name.
-fn keep(part: &Path, done: &Path, image: &ImageRef) -> Result<()> {
-    if done.is_file() {
-        return files::remove(part);
-    }
+/// Checks a transferred image: it is what the library has, and the inspector accepts it.
+fn check(part: &Path, image: &ImageRef) -> Result<Inspected> {
     let refuse = |why: String| {
         let e = Error::host(format!("The image {} that was transferred is not the one in the library: {why}. It was thrown away.", image.id))
             .with_hint("The transfer is tried again. If it goes on failing, check the manager's library and the host's disk.");
@@ -92,6 +110,26 @@ fn keep(part: &Path, done: &Path, image: &ImageRef) -> Result<()> {
     if seen.format != image.format || seen.virtual_bytes != image.virtual_bytes {
         return Err(refuse(format!("it is {} of {} bytes for the guest", seen.format, seen.virtual_bytes)));
     }
+    Ok(seen)
+}
+
+/// Inspects what a conversion made, like any foreign image.
+fn check_converted(new: &Path, from: Inspected, id: ImageId) -> Result<()> {
+    let cannot = |e: std::io::Error| files::failed("Cannot read", new, &e);
+    let f = std::fs::File::open(new).map_err(cannot)?;
+    let length = f.metadata().map_err(cannot)?.len();
+    let seen = inspect(&mut |at, out: &mut [u8]| f.read_exact_at(out, at).map_err(cannot), length)?;
+    if seen.format == from.format.on_host() && seen.virtual_bytes == from.virtual_bytes {
+        return Ok(());
+    }
+    let why = format!("it came out as {} of {} bytes instead of {}", seen.format, seen.virtual_bytes, from.virtual_bytes);
+    Err(Error::host(format!("The image {id} could not be converted from {}: {why}.", from.format))
+        .with_hint("Convert it to qcow2 yourself (qemu-img convert -O qcow2) and import that."))
+}
+
+/// Gives a file that is right its final name, for good.
+fn keep(part: &Path, done: &Path) -> Result<()> {
+    let f = std::fs::File::open(part).map_err(|e| files::failed("Cannot read", part, &e))?;
     let cannot = |e: std::io::Error| files::failed("Cannot keep", done, &e);
     // Nobody may write to what many disks stand on; every guest may read it.
     f.set_permissions(std::fs::Permissions::from_mode(0o444)).and_then(|()| f.sync_all()).map_err(cannot)?;

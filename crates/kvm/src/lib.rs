@@ -5,7 +5,9 @@
 //! networks without Virga's metadata are never touched.
 
 mod clock;
+mod confine;
 mod console;
+mod convert;
 pub mod domain_xml;
 pub mod domain_xml_read;
 mod facts;

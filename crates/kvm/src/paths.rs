@@ -32,6 +32,11 @@ impl Paths {
         self.images().join(format!("{id}.part"))
     }
 
+    /// An image that is being converted.
+    pub fn image_converted(&self, id: ImageId) -> PathBuf {
+        self.images().join(format!("{id}.new"))
+    }
+
     /// The folders of the VMs.
     pub fn vms(&self) -> PathBuf {
         self.store.join("vms")
