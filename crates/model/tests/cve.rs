@@ -5,7 +5,7 @@ use virga_model::image::{ImageFormat, inspect};
 use virga_model::name;
 use virga_model::network::NetworkSpec;
 use virga_model::{Error, filter};
-use virga_tests::images;
+use virga_tests::images::{self, hostile};
 
 /// The right image that is changed below.
 fn with(changes: &[(usize, &[u8])]) -> Vec<u8> {
@@ -91,6 +91,79 @@ fn cve_2016_2140_the_format_comes_from_the_content_and_never_from_a_word() {
     // What a guest wrote at the beginning of its raw disk decides nothing but that it is refused.
     refused(&with(&[(8, &0x300u64.to_be_bytes())]), "backing file");
     assert_eq!(seen(&[0; 4096]).unwrap(), ImageFormat::Raw);
+}
+
+/// What the hostile set has of a flaw is refused.
+#[track_caller]
+fn set(flaw: &str, files: usize) {
+    let of_flaw: Vec<_> = hostile::all().into_iter().filter(|h| h.flaw == flaw).collect();
+    assert!(of_flaw.len() >= files, "{} files of {flaw}", of_flaw.len());
+    of_flaw.iter().for_each(|h| drop(refused(&h.bytes, h.why)));
+}
+
+#[test]
+fn cve_2013_1922_no_file_of_the_host_is_behind_an_image() {
+    set("CVE-2013-1922", 1);
+}
+
+#[test]
+fn cve_2013_2096_the_size_that_a_guest_sees_is_bounded() {
+    set("CVE-2013-2096", 1);
+}
+
+#[test]
+fn cve_2013_4469_a_small_file_does_not_become_a_large_one() {
+    set("CVE-2013-4469", 3);
+}
+
+#[test]
+fn cve_2014_0142_nothing_is_divided_by_what_a_file_says() {
+    set("CVE-2014-0142", 4);
+}
+
+#[test]
+fn cve_2014_0143_no_product_of_what_a_file_says_overflows() {
+    set("CVE-2014-0143", 3);
+}
+
+#[test]
+fn cve_2014_0145_no_table_of_snapshots_is_read() {
+    set("CVE-2014-0145", 2);
+}
+
+#[test]
+fn cve_2014_0146_no_snapshots_are_taken_over() {
+    set("CVE-2014-0146", 1);
+}
+
+#[test]
+fn cve_2014_0147_a_table_of_reference_counts_is_there() {
+    set("CVE-2014-0147", 2);
+}
+
+#[test]
+fn cve_2014_0148_blocks_and_sectors_of_a_vhdx_have_their_sizes() {
+    set("CVE-2014-0148", 3);
+}
+
+#[test]
+fn cve_2014_0222_the_first_version_of_qcow_is_not_taken() {
+    set("CVE-2014-0222", 1);
+}
+
+#[test]
+fn cve_2014_0223_nor_is_one_of_a_size_that_overflows() {
+    set("CVE-2014-0223", 1);
+}
+
+#[test]
+fn cve_2015_5163_no_device_of_the_host_is_behind_an_image() {
+    set("CVE-2015-5163", 1);
+}
+
+#[test]
+fn cve_2026_24709_the_format_of_a_backing_file_is_refused_without_the_file() {
+    set("CVE-2026-24709", 1);
 }
 
 #[test]
