@@ -18,7 +18,9 @@ const ITEMS: [([u8; 16], u32, u32, u32); 5] = [
 
 /// CRC-32C.
 fn crc(b: &[u8]) -> u32 {
-    !b.iter().fold(u32::MAX, |crc, v| (0..8).fold(crc ^ u32::from(*v), |c, _| if c & 1 == 1 { (c >> 1) ^ 0x82f6_3b78 } else { c >> 1 }))
+    let bits = |n: u32| (0..8).fold(n, |c, _| if c & 1 == 1 { (c >> 1) ^ 0x82f6_3b78 } else { c >> 1 });
+    let sums: Vec<u32> = (0..256).map(bits).collect();
+    !b.iter().fold(u32::MAX, |crc, v| sums[((crc ^ u32::from(*v)) & 0xff) as usize] ^ (crc >> 8))
 }
 
 /// Sets the checksums of headers and region tables.
