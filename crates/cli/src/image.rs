@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::args::{Change, Consent, Listing};
-use crate::client::types::{ImageCreate, ImageFormat};
+use crate::client::types::{ImageCreate, ImageFetch, ImageFormat};
 use crate::client::{List, json};
 use crate::column::{Column, Kind, col, wide};
 use crate::error::{Exit, Failure, Result};
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Create(Create),
     /// Upload the content of an image that has none.
     Upload(Import),
+    /// Make an image whose content the manager fetches from a URL.
+    Fetch(Fetch),
     /// Remove an image that no VM uses.
     Delete(Delete),
 }
@@ -111,6 +113,23 @@ impl From<Format> for ImageFormat {
     }
 }
 
+/// Options of `fetch`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga image fetch debian-12 https://cloud.example.org/debian-12-genericcloud-amd64.qcow2\n  \
+                        virga image fetch appliance http://mirror.example.org/disk.vmdk --format vmdk --sha256 HEX")]
+pub(crate) struct Fetch {
+    /// Name of the image.
+    name: String,
+    /// Where the content is: https:// or http://.
+    url: String,
+    /// Format that the content must have; it is refused when it has another. Left out, the content decides.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// SHA-256 that the content must have, as its publisher says; needed for http://.
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+}
+
 /// Options of `create`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  virga image create debian-12")]
@@ -139,6 +158,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
         Command::Import(a) => import(app, a).await,
         Command::Create(a) => changed(app, &create(app, a.name).await?, COLUMNS, "image", "made, without content"),
         Command::Upload(a) => changed(app, &upload(app, &a).await?, COLUMNS, "image", "uploaded"),
+        Command::Fetch(a) => fetch(app, a).await,
         Command::Delete(a) => delete(app, a).await,
     }
 }
@@ -176,6 +196,44 @@ async fn digest_as_wanted(a: &Import) -> Result<String> {
         }
         _ => Ok(found),
     }
+}
+
+/// Makes the image and has the manager fetch it; an image whose content is refused is removed again.
+async fn fetch(app: &App, a: Fetch) -> Result {
+    let made = create(app, a.name.clone()).await?;
+    let id = text(&made, "id").to_string();
+    let body = ImageFetch { url: a.url, format: a.format.map(ImageFormat::from), sha256: a.sha256 };
+    let image = tokio::select! {
+        got = watch(app, &id, body) => got,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    };
+    match image {
+        Ok(image) => changed(app, &image, COLUMNS, "image", "fetched"),
+        Err(e) => Err(remove_again(app, &id, &a.name, e).await),
+    }
+}
+
+/// Waits for the end of a download, and shows how far it is.
+async fn watch(app: &App, id: &str, body: ImageFetch) -> Result<Value> {
+    let api = app.api()?;
+    let bar = bar(0, "download");
+    bar.set_style(ProgressStyle::with_template("{msg} {bytes} {binary_bytes_per_sec}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut work = std::pin::pin!(api.slow.image_fetch().image(id).body(body).send());
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let got = loop {
+        tokio::select! {
+            got = &mut work => break json(got),
+            _ = tick.tick() => {}
+        }
+        // Only for people who look on: what cannot be asked is not shown.
+        if !bar.is_hidden()
+            && let Ok(now) = json(api.v1.image_view().image(id).send().await)
+        {
+            bar.set_position(now.get("arrived_bytes").and_then(Value::as_u64).unwrap_or(0));
+        }
+    };
+    bar.finish_and_clear();
+    got
 }
 
 /// Removes what a refused upload left, and says so.

@@ -7,6 +7,8 @@ use virga_tests::images;
 
 /// Most bytes of an image.
 const LENGTH_MAX: usize = 8 << 20;
+/// Most changes that are made.
+const CHANGES_MAX: u32 = 64;
 /// Words that mean something in several formats.
 const WORDS: &[&str] = &["\u{0}\u{0}\u{0}", "parentFileNameHint", "json:{", "/etc/", "RW 1 FLAT \"x\"", "createType=\"custom\"", "CD001", "KDMV", "conectix"];
 
@@ -17,7 +19,7 @@ pub const VMDK: Target = Target { name: "image-vmdk", about: "VMDK images and th
 /// Virtual PC's format, fixed and dynamic.
 pub const VHD: Target = Target { name: "image-vhd", about: "VHD images", run: vhd, words: WORDS };
 /// Hyper-V's format.
-pub const VHDX: Target = Target { name: "image-vhdx", about: "VHDX images", run: |d| changed(d, images::vhdx(), images::seal_vhdx), words: WORDS };
+pub const VHDX: Target = Target { name: "image-vhdx", about: "VHDX images", run: vhdx, words: WORDS };
 /// Media.
 pub const ISO: Target = Target { name: "image-iso", about: "ISO 9660 media", run: |d| changed(d, images::iso(), |_| {}), words: WORDS };
 /// What has no header, or one that is not taken.
@@ -27,6 +29,14 @@ pub const RAW: Target =
 fn vmdk(data: &[u8]) -> u64 {
     let Some((which, rest)) = data.split_first() else { return 0 };
     changed(rest, if which & 1 == 0 { images::vmdk_stream() } else { images::vmdk_sparse() }, |_| {})
+}
+
+fn vhdx(data: &[u8]) -> u64 {
+    changed(data, images::vhdx(), |d| {
+        if d.len() >= 320 << 10 {
+            images::seal_vhdx(d);
+        }
+    })
 }
 
 fn vhd(data: &[u8]) -> u64 {
@@ -51,7 +61,8 @@ fn vhd(data: &[u8]) -> u64 {
 /// bytes), how many (one byte), and what. With no bytes to put, where is the new length.
 fn changed(data: &[u8], mut image: Vec<u8>, seal: impl Fn(&mut [u8])) -> u64 {
     let Some((flags, mut rest)) = data.split_first() else { return 0 };
-    while let Some(([a, b, c, n], more)) = rest.split_first_chunk::<4>() {
+    for _ in 0..CHANGES_MAX {
+        let Some(([a, b, c, n], more)) = rest.split_first_chunk::<4>() else { break };
         let at = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
         let bytes = &more[..more.len().min(usize::from(*n))];
         rest = &more[bytes.len()..];
@@ -62,8 +73,7 @@ fn changed(data: &[u8], mut image: Vec<u8>, seal: impl Fn(&mut [u8])) -> u64 {
             image[at..end].copy_from_slice(&bytes[..end - at]);
         }
     }
-    let whole = image.len() >= (256 << 10) + (64 << 10) || !image.starts_with(b"vhdxfile");
-    if flags & 1 == 0 && whole {
+    if flags & 1 == 0 {
         seal(&mut image);
     }
     judged(&image)

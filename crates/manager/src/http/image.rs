@@ -27,6 +27,10 @@ pub async fn image_upload(rqctx: Rq, path: Path<ImagePath>, query: Query<ImageCo
     .await
 }
 
+pub async fn image_fetch(rqctx: Rq, path: Path<ImagePath>, body: TypedBody<ImageFetch>) -> Result<Tagged<Image>, Problem> {
+    run(&rqctx, |op| async move { image::fetch(&op, &path.into_inner().image, &body.into_inner()).await.map(|i| tagged(i.generation, i)) }).await
+}
+
 pub async fn image_delete(rqctx: Rq, path: Path<ImagePath>, _: Header<ChangeHeaders>) -> Result<Accepts<Accepted>, Problem> {
     run(&rqctx, |op| async move { image::delete(&op, &path.into_inner().image).await.map(accept) }).await
 }

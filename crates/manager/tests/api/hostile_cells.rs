@@ -127,6 +127,9 @@ impl Fixture {
                 json!(format!("10.{}.{}.0/24", n / 250 % 250, n % 250))
             }
             "bridge" => json!("br0"),
+            // An address from which nothing is fetched: nothing leaves the machine.
+            "url" => json!("https://192.0.2.1/image.qcow2"),
+            "sha256" => json!("0".repeat(64)),
             "size_bytes" => json!(2u64 << 30),
             "vms" => json!([self.known["vm"]]),
             "valid_s" => json!(3600),
@@ -141,7 +144,7 @@ impl Fixture {
         for p in o.of(Place::Path) {
             let name = match (o.id.as_str(), p.name.as_str()) {
                 ("vm_media_change", "disk") => "cdrom",
-                ("image_delete" | "image_upload", "image") => "spare",
+                ("image_delete" | "image_upload" | "image_fetch", "image") => "spare",
                 (_, name) => name,
             };
             let right = self.known.get(name).unwrap_or_else(|| panic!("{}: give the fixture a right value for the path parameter {name}", o.id));

@@ -131,7 +131,7 @@ async fn every_change_leaves_one_record_and_is_refused_without() {
 
 /// With tests of their own below, or elsewhere: a batch has a record for each VM and one for itself, a cancel needs a
 /// task under way, a console a WebSocket.
-const APART: [&str; 3] = ["vm_batch", "task_cancel", "console_connect"];
+const APART: [&str; 4] = ["vm_batch", "task_cancel", "console_connect", "image_fetch"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_and_a_cancel_are_recorded_or_not_done() {
