@@ -4,5 +4,6 @@
 pub mod chaos;
 pub mod cloud;
 pub mod guest;
+pub mod images;
 pub mod lab;
 pub mod witness;

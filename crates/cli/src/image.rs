@@ -2,14 +2,14 @@
 
 use crate::app::App;
 use crate::args::{Change, Consent, Listing};
-use crate::client::types::ImageCreate;
+use crate::client::types::{ImageCreate, ImageFetch, ImageFormat};
 use crate::client::{List, json};
 use crate::column::{Column, Kind, col, wide};
 use crate::error::{Exit, Failure, Result};
 use crate::host::changed;
 use crate::json::text;
 use crate::{list, terminal, wait};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use futures::{Stream, StreamExt};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
@@ -43,12 +43,14 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show one image.
     Show(Show),
-    /// Make an image from a file: qcow2, raw or ISO.
+    /// Make an image from a file: qcow2, raw, ISO, VMDK, VHD or VHDX.
     Import(Import),
     /// Make an image without content.
     Create(Create),
     /// Upload the content of an image that has none.
     Upload(Import),
+    /// Make an image whose content the manager fetches from a URL.
+    Fetch(Fetch),
     /// Remove an image that no VM uses.
     Delete(Delete),
 }
@@ -72,12 +74,60 @@ pub(crate) struct Show {
 /// Options of `import` and `upload`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  virga image import debian-12 debian-12-genericcloud-amd64.qcow2\n  virga image import win11.iso /isos/win11.iso\n  \
-                        virga image create debian-12; virga image upload debian-12 debian-12.qcow2")]
+                        virga image import appliance appliance-disk1.vmdk --format vmdk\n  virga image create debian-12; \
+                        virga image upload debian-12 debian-12.qcow2 --sha256 \"$(cut -d' ' -f1 SHA256SUMS)\"")]
 pub(crate) struct Import {
     /// Name of the image (for upload, or its id).
     name: String,
     /// File with the content.
     file: PathBuf,
+    /// Format that the file must have; it is refused when it has another. Left out, the content decides.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// SHA-256 that the file must have, as its publisher says; it is not uploaded when it has another.
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+}
+
+/// Formats of images.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Qcow2,
+    Raw,
+    Iso,
+    Vmdk,
+    Vhd,
+    Vhdx,
+}
+
+impl From<Format> for ImageFormat {
+    fn from(f: Format) -> ImageFormat {
+        match f {
+            Format::Qcow2 => ImageFormat::Qcow2,
+            Format::Raw => ImageFormat::Raw,
+            Format::Iso => ImageFormat::Iso,
+            Format::Vmdk => ImageFormat::Vmdk,
+            Format::Vhd => ImageFormat::Vhd,
+            Format::Vhdx => ImageFormat::Vhdx,
+        }
+    }
+}
+
+/// Options of `fetch`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga image fetch debian-12 https://cloud.example.org/debian-12-genericcloud-amd64.qcow2\n  \
+                        virga image fetch appliance http://mirror.example.org/disk.vmdk --format vmdk --sha256 HEX")]
+pub(crate) struct Fetch {
+    /// Name of the image.
+    name: String,
+    /// Where the content is: https:// or http://.
+    url: String,
+    /// Format that the content must have; it is refused when it has another. Left out, the content decides.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// SHA-256 that the content must have, as its publisher says; needed for http://.
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
 }
 
 /// Options of `create`.
@@ -107,7 +157,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
         Command::Show(a) => app.out.object(&json(app.api()?.v1.image_view().image(&a.image).send().await)?, COLUMNS),
         Command::Import(a) => import(app, a).await,
         Command::Create(a) => changed(app, &create(app, a.name).await?, COLUMNS, "image", "made, without content"),
-        Command::Upload(a) => changed(app, &upload(app, &a.name, &a.file).await?, COLUMNS, "image", "uploaded"),
+        Command::Upload(a) => changed(app, &upload(app, &a).await?, COLUMNS, "image", "uploaded"),
+        Command::Fetch(a) => fetch(app, a).await,
         Command::Delete(a) => delete(app, a).await,
     }
 }
@@ -118,11 +169,11 @@ async fn create(app: &App, name: String) -> Result<Value> {
 
 /// Makes the image and uploads it; an image whose content is refused is removed again.
 async fn import(app: &App, a: Import) -> Result {
-    let sha256 = digest(&a.file).await?; // before anything is made: it also shows that the file can be read
+    let sha256 = digest_as_wanted(&a).await?; // before anything is made: it also shows that the file can be read
     let made = create(app, a.name.clone()).await?;
     let id = text(&made, "id").to_string();
     let image = tokio::select! {
-        sent = send(app, &id, &a.file, &sha256) => sent,
+        sent = send(app, &id, &a, &sha256) => sent,
         _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     match image {
@@ -131,9 +182,58 @@ async fn import(app: &App, a: Import) -> Result {
     }
 }
 
-async fn upload(app: &App, image: &str, file: &Path) -> Result<Value> {
-    let sha256 = digest(file).await?;
-    send(app, image, file, &sha256).await
+async fn upload(app: &App, a: &Import) -> Result<Value> {
+    let sha256 = digest_as_wanted(a).await?;
+    send(app, &a.name, a, &sha256).await
+}
+
+/// SHA-256 of the file; it must be the one that was given.
+async fn digest_as_wanted(a: &Import) -> Result<String> {
+    let found = digest(&a.file).await?;
+    match &a.sha256 {
+        Some(wanted) if !wanted.trim().eq_ignore_ascii_case(&found) => {
+            Err(Failure::failed(format!("{}: its SHA-256 is {found}, not {}; nothing was uploaded", a.file.display(), wanted.trim())))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Makes the image and has the manager fetch it; an image whose content is refused is removed again.
+async fn fetch(app: &App, a: Fetch) -> Result {
+    let made = create(app, a.name.clone()).await?;
+    let id = text(&made, "id").to_string();
+    let body = ImageFetch { url: a.url, format: a.format.map(ImageFormat::from), sha256: a.sha256 };
+    let image = tokio::select! {
+        got = watch(app, &id, body) => got,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    };
+    match image {
+        Ok(image) => changed(app, &image, COLUMNS, "image", "fetched"),
+        Err(e) => Err(remove_again(app, &id, &a.name, e).await),
+    }
+}
+
+/// Waits for the end of a download, and shows how far it is.
+async fn watch(app: &App, id: &str, body: ImageFetch) -> Result<Value> {
+    let api = app.api()?;
+    let bar = bar(0, "download");
+    bar.set_style(ProgressStyle::with_template("{msg} {bytes} {binary_bytes_per_sec}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut work = std::pin::pin!(api.slow.image_fetch().image(id).body(body).send());
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let got = loop {
+        tokio::select! {
+            got = &mut work => break json(got),
+            _ = tick.tick() => {}
+        }
+        // Only for people who look on: what cannot be asked is not shown.
+        if !bar.is_hidden()
+            && let Ok(now) = json(api.v1.image_view().image(id).send().await)
+        {
+            bar.set_position(now.get("arrived_bytes").and_then(Value::as_u64).unwrap_or(0));
+        }
+    };
+    bar.finish_and_clear();
+    got
 }
 
 /// Removes what a refused upload left, and says so.
@@ -206,13 +306,18 @@ fn pieces(file: tokio::fs::File, bar: ProgressBar) -> impl Stream<Item = std::io
 }
 
 /// Uploads a file as the content of `image`.
-async fn send(app: &App, image: &str, file: &Path, sha256: &str) -> Result<Value> {
+async fn send(app: &App, image: &str, a: &Import, sha256: &str) -> Result<Value> {
+    let file = a.file.as_path();
     let f = tokio::fs::File::open(file).await.map_err(|e| readable(file, &e))?;
     let bytes = f.metadata().await.map_err(|e| readable(file, &e))?.len();
     let bar = bar(bytes, "upload");
     let body = reqwest::Body::wrap_stream(pieces(f, bar.clone()).boxed());
     let begun = std::time::Instant::now();
-    let image = json(app.api()?.slow.image_upload().image(image).sha256(sha256).body(body).send().await);
+    let mut request = app.api()?.slow.image_upload().image(image).sha256(sha256).body(body);
+    if let Some(format) = a.format {
+        request = request.format(ImageFormat::from(format));
+    }
+    let image = json(request.send().await);
     bar.finish_and_clear();
     let took = begun.elapsed().max(Duration::from_millis(1));
     if image.is_ok() {

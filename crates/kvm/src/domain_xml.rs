@@ -429,11 +429,14 @@ pub fn qemu_format(format: ImageFormat) -> &'static str {
     match format {
         ImageFormat::Qcow2 => "qcow2",
         ImageFormat::Raw | ImageFormat::Iso => "raw",
+        ImageFormat::Vmdk => "vmdk",
+        ImageFormat::Vhd => "vpc",
+        ImageFormat::Vhdx => "vhdx",
     }
 }
 
 fn image_format(order: &VmOrder, image: ImageId) -> Result<ImageFormat, Error> {
-    let found = order.images.iter().find(|i| i.id == image).map(|i| i.format);
+    let found = order.images.iter().find(|i| i.id == image).map(|i| i.format.on_host());
     found.ok_or_else(|| Error::invalid("images", format!("the order does not describe the image {image} that the VM uses")))
 }
 

@@ -5,7 +5,9 @@
 //! networks without Virga's metadata are never touched.
 
 mod clock;
+mod confine;
 mod console;
+mod convert;
 pub mod domain_xml;
 pub mod domain_xml_read;
 mod facts;
@@ -14,6 +16,7 @@ mod files;
 pub mod foreign;
 mod guest;
 mod hypervisor;
+mod image_cache;
 mod layers;
 mod libvirt;
 mod live;

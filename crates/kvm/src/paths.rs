@@ -22,14 +22,19 @@ impl Paths {
         self.store.join("images")
     }
 
-    /// A complete image.
+    /// A complete image, in the format that guests run on.
     pub fn image(&self, id: ImageId, format: ImageFormat) -> PathBuf {
-        self.images().join(format!("{id}.{format}"))
+        self.images().join(format!("{id}.{}", format.on_host()))
     }
 
     /// An image on its way.
     pub fn image_part(&self, id: ImageId) -> PathBuf {
         self.images().join(format!("{id}.part"))
+    }
+
+    /// An image that is being converted.
+    pub fn image_converted(&self, id: ImageId) -> PathBuf {
+        self.images().join(format!("{id}.new"))
     }
 
     /// The folders of the VMs.

@@ -16,12 +16,28 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// # Errors
 /// `HostFailed` with what it wrote to standard error; `Unavailable` when it did not end in time (it is killed then).
 pub async fn run(program: &str, args: &[&str], limit: Duration) -> Result<String> {
+    let child = command(program, args).spawn().map_err(|e| not_started(program, &e))?;
+    ended(child, program, limit).await
+}
+
+/// How every program is run.
+pub fn command(program: &str, args: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(program);
     command.args(args).env_clear().env("PATH", PATH).env("LC_ALL", "C");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).current_dir("/");
-    let mut child = command
-        .spawn()
-        .map_err(|e| Error::host(format!("The program {program} cannot be run: {e}.")).with_hint("Is the package that holds it installed on the host?"))?;
+    command
+}
+
+/// The error of a program that cannot be started.
+pub fn not_started(program: &str, e: &std::io::Error) -> Error {
+    Error::host(format!("The program {program} cannot be run: {e}.")).with_hint("Is the package that holds it installed on the host?")
+}
+
+/// Waits for the end of a program, and gives what it wrote to standard output.
+///
+/// # Errors
+/// As [`run`].
+pub async fn ended(mut child: tokio::process::Child, program: &str, limit: Duration) -> Result<String> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {

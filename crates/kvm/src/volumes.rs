@@ -1,16 +1,13 @@
-//! Disk files and the image cache.
+//! Disk files; the image cache is [`crate::image_cache`].
 
 use crate::domain_xml::qemu_format;
 use crate::paths::text;
-use crate::{Kvm, Result, blocking, files, program};
+use crate::{Kvm, Result, blocking, files, image_cache, program};
 use async_trait::async_trait;
-use sha2::{Digest, Sha256};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use virga_agent::host::{StoredDisk, Volumes};
-use virga_model::image::{HEADER_BYTES, ImageFormat, inspect};
 use virga_model::order::ImageRef;
 use virga_model::vm::DiskSpec;
 use virga_model::{DiskId, Error, ImageId, LayerId, VmId};
@@ -104,7 +101,7 @@ fn disk_and_layer(name: &str) -> Option<(DiskId, Option<LayerId>)> {
     }
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let cannot = |e: &std::io::Error| files::failed("Cannot list", folder, e);
     match std::fs::read_dir(folder) {
         Ok(all) => all.map(|e| e.map(|e| e.path()).map_err(|e| cannot(&e))).collect(),
@@ -113,74 +110,17 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn name_of(path: &Path) -> Option<&str> {
+pub(crate) fn name_of(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
 /// Takes a temporary file away when it is not wanted any more.
-struct Temporary(PathBuf);
+pub(crate) struct Temporary(pub(crate) PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
-}
-
-/// Checks a transferred image and gives it its final name.
-fn commit(part: &Path, done: &Path, image: &ImageRef) -> Result<()> {
-    if done.is_file() {
-        return files::remove(part);
-    }
-    let refuse = |why: String| {
-        let e = Error::host(format!("The image {} that was transferred is not the one in the library: {why}. It was thrown away.", image.id))
-            .with_hint("The transfer is tried again. If it goes on failing, check the manager's library and the host's disk.");
-        // Best effort: the next transfer starts by looking at it again.
-        let _ = std::fs::remove_file(part);
-        e
-    };
-    let cannot = |e: std::io::Error| files::failed("Cannot read", part, &e);
-    let mut f = std::fs::File::open(part).map_err(cannot)?;
-    let length = f.metadata().map_err(cannot)?.len();
-    if length != image.size_bytes {
-        return Err(refuse(format!("it has {length} bytes instead of {}", image.size_bytes)));
-    }
-    let mut head = Vec::new();
-    (&mut f).take(HEADER_BYTES as u64).read_to_end(&mut head).map_err(cannot)?;
-    f.seek(SeekFrom::Start(0)).map_err(cannot)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0u8; 1 << 20];
-    loop {
-        let n = f.read(&mut buffer).map_err(cannot)?;
-        if n == 0 {
-            break;
-        }
-        hash.update(buffer.get(..n).unwrap_or_default());
-    }
-    if !hex::encode(hash.finalize()).eq_ignore_ascii_case(&image.sha256) {
-        return Err(refuse("its SHA-256 is another".into()));
-    }
-    let seen = inspect(&head, length).map_err(|e| refuse(e.message))?;
-    if seen.format != image.format || seen.virtual_bytes != image.virtual_bytes {
-        return Err(refuse(format!("it is {} of {} bytes for the guest", seen.format, seen.virtual_bytes)));
-    }
-    let cannot = |e: std::io::Error| files::failed("Cannot keep", done, &e);
-    // Nobody may write to what many disks stand on; every guest may read it.
-    f.set_permissions(std::fs::Permissions::from_mode(0o444)).and_then(|()| f.sync_all()).map_err(cannot)?;
-    std::fs::rename(part, done).map_err(cannot)?;
-    done.parent().map_or(Ok(()), files::sync_folder)
-}
-
-fn write_piece(part: &Path, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
-    let cannot = |e: std::io::Error| files::failed("Cannot write", part, &e);
-    let f = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(part).map_err(cannot)?;
-    let length = f.metadata().map_err(cannot)?.len();
-    if offset > length {
-        return Err(Error::conflict(format!("A piece of the image {} at {offset} would leave a gap: {length} bytes are there.", image.id)));
-    }
-    if offset.saturating_add(data.len() as u64) > image.size_bytes {
-        return Err(Error::conflict(format!("A piece of the image {} goes beyond its end.", image.id)));
-    }
-    f.write_all_at(data, offset).map_err(cannot)
 }
 
 impl Kvm {
@@ -229,7 +169,7 @@ impl Volumes for Kvm {
                 let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
                 return Err(Error::invalid("disks.size_bytes", message));
             }
-            backing.extend(["-b", text(&base)?, "-F", qemu_format(i.format)]);
+            backing.extend(["-b", text(&base)?, "-F", qemu_format(i.format.on_host())]);
         }
         self.make(vm, path, disk.size_bytes, &backing).await
     }
@@ -281,52 +221,29 @@ impl Volumes for Kvm {
     }
 
     async fn images(&self) -> Result<Vec<ImageId>> {
-        let folder = self.paths.images();
-        blocking(move || {
-            let is_image = |p: &PathBuf| {
-                let (stem, end) = name_of(p)?.split_once('.')?;
-                ["qcow2", "raw", "iso"].contains(&end).then(|| stem.parse::<ImageId>().ok()).flatten()
-            };
-            let mut out: Vec<ImageId> = entries(&folder)?.iter().filter_map(is_image).collect();
-            out.sort();
-            out.dedup();
-            Ok(out)
-        })
-        .await
+        let paths = self.paths.clone();
+        blocking(move || image_cache::list(&paths)).await
     }
 
     async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64> {
-        let part = self.paths.image_part(image.id);
-        blocking(move || match std::fs::metadata(&part) {
-            Ok(m) => Ok(m.len()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(e) => Err(files::failed("Cannot look at", &part, &e)),
-        })
-        .await
+        let (paths, image) = (self.paths.clone(), image.id);
+        blocking(move || image_cache::partial_bytes(&paths, image)).await
     }
 
     async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
-        let (part, image, data) = (self.paths.image_part(image.id), image.clone(), data.to_vec());
-        blocking(move || write_piece(&part, &image, offset, &data)).await
+        let (paths, image, data) = (self.paths.clone(), image.clone(), data.to_vec());
+        blocking(move || image_cache::write(&paths, &image, offset, &data)).await
     }
 
     async fn image_commit(&self, image: &ImageRef) -> Result<()> {
-        let (part, done, image) = (self.paths.image_part(image.id), self.paths.image(image.id, image.format), image.clone());
-        blocking(move || commit(&part, &done, &image)).await
+        image_cache::commit(&self.paths, image).await
     }
 
     async fn image_remove(&self, image: ImageId) -> Result<()> {
         let paths = self.paths.clone();
         blocking(move || {
-            let files_of: Vec<PathBuf> = [ImageFormat::Qcow2, ImageFormat::Raw, ImageFormat::Iso].map(|f| paths.image(image, f)).to_vec();
-            if let Some(Found { disk, .. }) = list(&paths.vms())?.iter().find(|f| f.backing.as_ref().is_some_and(|b| files_of.contains(b))) {
-                return Err(Error::conflict(format!("The image {image} is in use: the disk {} of the VM {} stands on it.", disk.id, disk.vm))
-                    .with_hint("Remove the VM first."));
-            }
-            for f in &files_of {
-                files::remove(f)?;
-            }
-            files::remove(&paths.image_part(image))
+            let standing: Vec<_> = list(&paths.vms())?.into_iter().map(|f| (f.disk, f.backing)).collect();
+            image_cache::remove(&paths, image, &standing)
         })
         .await
     }

@@ -12,7 +12,7 @@ use virga_agent::host::*;
 use virga_kvm::{Config, Kvm};
 use virga_model::change::Change;
 use virga_model::cloud_init::CloudInit;
-use virga_model::image::{HEADER_BYTES, ImageFormat, inspect};
+use virga_model::image::{ImageFormat, inspect};
 use virga_model::order::{ImageRef, NetworkRef, VmOrder};
 use virga_model::user::ConsoleKind;
 use virga_model::vm::*;
@@ -57,7 +57,7 @@ async fn until_agent_hangs(k: &Kvm, vm: VmId) {
 
 /// Puts an image into the cache the way a transfer does.
 async fn import(k: &Kvm, bytes: &[u8], n: u128) -> ImageRef {
-    let seen = inspect(&bytes[..bytes.len().min(HEADER_BYTES)], bytes.len() as u64).unwrap();
+    let seen = inspect(&mut &*bytes, bytes.len() as u64).unwrap();
     let image = ImageRef {
         id: specs::id(n),
         format: seen.format,
@@ -73,9 +73,8 @@ async fn import(k: &Kvm, bytes: &[u8], n: u128) -> ImageRef {
 }
 
 fn iso(marker: u8) -> Vec<u8> {
-    let mut b = vec![0u8; 1 << 20];
-    b[0x8001..0x8006].copy_from_slice(b"CD001");
-    b[0x9000] = marker;
+    let mut b = virga_tests::images::iso_of(1 << 20);
+    b[0xf000] = marker;
     b
 }
 

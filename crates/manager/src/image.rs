@@ -4,20 +4,23 @@
 //! of a refused or broken one nothing is left, also not after a crash ([`sweep`]).
 
 use crate::event::{self, Note};
+use crate::fetch::Download;
 use crate::http::Op;
 use crate::task_new::{self, About, Who};
 use crate::{list, task_api};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
-use virga_api::v1::{Accepted, Image as Shape, ImageCreate, ListQuery, PageBody, PlanStep, Reference, UPLOAD_BYTES_MAX};
-use virga_model::image::{HEADER_BYTES, Image, ImageState, Inspected, inspect};
+use virga_api::v1::{Accepted, Image as Shape, ImageContentQuery, ImageCreate, ImageFetch, ListQuery, PageBody, PlanStep, Reference, UPLOAD_BYTES_MAX};
+use virga_model::image::{HEADER_BYTES, Image, ImageFormat, ImageState, Inspected, inspect, inspect_head};
 use virga_model::role::{Privilege, Target};
 use virga_model::task::{ObjectRef, TaskDoc, TaskKind};
 use virga_model::{Error, ErrorCode, ImageId, name};
@@ -29,17 +32,21 @@ const KEEP_FREE_BYTES: u64 = 1 << 30;
 const LOOK_EVERY_BYTES: u64 = 64 << 20;
 /// Longest silence of an uploader.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Longest time that a download may take.
+const FETCH_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Uploads at the same time.
 const UPLOADS_MAX: usize = 16;
 
 /// Uploads under way, by image.
 #[derive(Clone, Default)]
-pub struct Uploads(Arc<Mutex<HashSet<ImageId>>>);
+pub struct Uploads(Arc<Mutex<HashMap<ImageId, Arc<AtomicU64>>>>);
 
 /// An upload under way; ends with this value.
 struct Slot {
     uploads: Uploads,
     image: ImageId,
+    /// Bytes that are there.
+    arrived: Arc<AtomicU64>,
 }
 
 impl Uploads {
@@ -48,10 +55,17 @@ impl Uploads {
         if set.len() >= UPLOADS_MAX {
             return Err(Error::new(ErrorCode::TooMany, format!("{UPLOADS_MAX} uploads are under way already.")).with_hint("Try again when one has ended."));
         }
-        if !set.insert(image) {
+        if set.contains_key(&image) {
             return Err(Error::new(ErrorCode::Locked, format!("Another upload of image {name} is under way.")).with_hint("Wait for its end."));
         }
-        Ok(Slot { uploads: self.clone(), image })
+        let arrived = Arc::<AtomicU64>::default();
+        set.insert(image, arrived.clone());
+        Ok(Slot { uploads: self.clone(), image, arrived })
+    }
+
+    /// Bytes of an upload under way.
+    fn arrived(&self, image: ImageId) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&image).map(|n| n.load(Ordering::Relaxed))
     }
 }
 
@@ -83,6 +97,7 @@ fn shape(i: Image) -> Shape {
         format: i.format,
         size_bytes: i.size_bytes,
         virtual_bytes: i.virtual_bytes,
+        arrived_bytes: None,
         sha256: i.sha256,
         generation: i.generation,
         created_at: i.created_at,
@@ -110,7 +125,9 @@ pub async fn list(op: &Op, q: &ListQuery) -> Result<PageBody<Shape>, Error> {
 /// NotFound.
 pub async fn view(op: &Op, name: &str) -> Result<Shape, Error> {
     let mut tx = op.read().await?;
-    Ok(shape(load(&mut tx, name).await?))
+    let image = load(&mut tx, name).await?;
+    let arrived_bytes = op.api.uploads.arrived(image.id);
+    Ok(Shape { arrived_bytes, ..shape(image) })
 }
 
 /// Makes an image without content.
@@ -143,26 +160,93 @@ pub async fn create(op: &Op, b: &ImageCreate) -> Result<Shape, Error> {
 /// # Errors
 /// Conflict when the image has content, Locked during another upload, Invalid for content that is refused, Unavailable
 /// when there is no room. Then nothing of the content is kept.
-pub async fn upload<S, E>(op: &Op, name: &str, sha256: Option<&str>, length: Option<u64>, content: S) -> Result<Shape, Error>
+pub async fn upload<S, E>(op: &Op, name: &str, q: &ImageContentQuery, length: Option<u64>, content: S) -> Result<Shape, Error>
 where
     S: Stream<Item = Result<Bytes, E>> + Send,
     E: std::fmt::Debug + Send,
 {
+    let image = empty(op, name).await?;
+    let slot = op.api.uploads.begin(image.id, &image.name)?;
+    let content = content.map(|piece| {
+        piece.map_err(|e| {
+            tracing::debug!(error = ?e, "upload broke off");
+            Error::malformed("The upload broke off before its end.")
+        })
+    });
+    take(op, &slot, q, length, content, None).await
+}
+
+/// Fetches the content of an image from a URL.
+///
+/// # Errors
+/// As [`upload`], and what [`Download`] says of the URL.
+pub async fn fetch(op: &Op, name: &str, f: &ImageFetch) -> Result<Shape, Error> {
+    let q = ImageContentQuery { sha256: f.sha256.clone(), format: f.format };
+    let whole = q.sha256.as_ref().is_none_or(|s| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit()));
+    if !whole {
+        return Err(Error::invalid("sha256", "must be 64 hexadecimal digits"));
+    }
+    let image = empty(op, name).await?;
+    let slot = op.api.uploads.begin(image.id, &image.name)?;
+    let work = async {
+        let download = Download::begin(&f.url, &op.api.image_sources).await?;
+        if q.sha256.is_none() && !download.is_https() {
+            return Err(Error::invalid("sha256", "is needed for content that comes unencrypted (http://): anybody on the way can change it"));
+        }
+        let total = download.total();
+        // What follows the path may be a secret of the caller's.
+        let origin = f.url.split(['?', '#']).next().unwrap_or_default();
+        take(op, &slot, &q, total, download.content(), Some(origin)).await
+    };
+    let given_up = |_| Error::unavailable(format!("The download was given up after {} hours.", FETCH_MAX.as_secs() / 3600));
+    tokio::time::timeout(FETCH_MAX, work).await.map_err(given_up)?
+}
+
+/// The image, which must wait for its content.
+async fn empty(op: &Op, name: &str) -> Result<Image, Error> {
     let mut tx = op.read().await?;
     let image = load(&mut tx, name).await?;
-    drop(tx);
-    must_be_empty(&image)?;
-    let _slot = op.api.uploads.begin(image.id, &image.name)?;
+    must_be_empty(&image).map(|()| image)
+}
+
+/// Takes content from wherever it comes: receives, inspects, compares, keeps.
+async fn take<S>(op: &Op, slot: &Slot, q: &ImageContentQuery, length: Option<u64>, content: S, origin: Option<&str>) -> Result<Shape, Error>
+where
+    S: Stream<Item = Result<Bytes, Error>> + Send,
+{
     let folder = op.m.image_folder();
     room(&folder, length.unwrap_or(0))?;
     // A name of its own: another manager that shares the folder may be taking content for the same image.
-    let mut file = Temporary { path: folder.join(format!("{}.{}.upload", image.id, Uuid::new_v4().simple())), kept: false };
-    let got = receive(&file.path, &folder, content).await?;
-    let inspected = inspect(&got.head, got.bytes)?;
-    if let Some(wanted) = sha256.filter(|w| !w.eq_ignore_ascii_case(&got.sha256)) {
+    let mut file = Temporary { path: folder.join(format!("{}.{}.upload", slot.image, Uuid::new_v4().simple())), kept: false };
+    let got = receive(&file.path, &folder, content, &slot.arrived).await?;
+    let inspected = inspect_file(file.path.clone(), got.bytes).await?;
+    if let Some(wanted) = q.format.filter(|f| *f != inspected.format) {
+        return Err(differs(wanted, inspected.format));
+    }
+    if let Some(wanted) = q.sha256.as_ref().filter(|w| !w.eq_ignore_ascii_case(&got.sha256)) {
         return Err(Error::invalid("sha256", format!("the content has {}, not {wanted}", got.sha256)));
     }
-    accept(op, image.id, &mut file, &got, inspected).await
+    accept(op, slot.image, &mut file, &got, inspected, origin).await
+}
+
+/// Inspects what arrived, on a thread that may wait for the disk.
+async fn inspect_file(path: PathBuf, bytes: u64) -> Result<Inspected, Error> {
+    let work = move || {
+        let file = std::fs::File::open(path).map_err(|e| disk(&e))?;
+        inspect(&mut |at, out: &mut [u8]| file.read_exact_at(out, at).map_err(|e| disk(&e)), bytes)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(e.to_string()))?
+}
+
+/// The content is of another format than the caller said.
+fn differs(wanted: ImageFormat, found: ImageFormat) -> Error {
+    let why = match (wanted, found) {
+        (ImageFormat::Raw, _) => {
+            format!("begins like {found}, not like a raw disk. A guest may have written that; make a qcow2 of it (qemu-img convert -f raw -O qcow2)")
+        }
+        _ => format!("is {found}, not {wanted}; leave out the format, or give the right one"),
+    };
+    Error::invalid("content", why)
 }
 
 fn must_be_empty(image: &Image) -> Result<(), Error> {
@@ -174,7 +258,7 @@ fn must_be_empty(image: &Image) -> Result<(), Error> {
 }
 
 /// The content is on stable storage: makes it the image's, in one rename, and writes the row.
-async fn accept(op: &Op, id: ImageId, file: &mut Temporary, got: &Received, inspected: Inspected) -> Result<Shape, Error> {
+async fn accept(op: &Op, id: ImageId, file: &mut Temporary, got: &Received, inspected: Inspected, origin: Option<&str>) -> Result<Shape, Error> {
     let mut tx = op.write().await?;
     let mut image = virga_store::image::get(&mut tx, id).await?.ok_or_else(|| Error::not_found("image", id))?;
     must_be_empty(&image)?;
@@ -191,7 +275,8 @@ async fn accept(op: &Op, id: ImageId, file: &mut Temporary, got: &Received, insp
     image.generation += 1;
     virga_store::image::update(&mut tx, &image, expected).await?;
     let object = ObjectRef::Image(id);
-    op.audit(&mut tx, object, &image.name, &format!("content taken: {}, {} bytes, SHA-256 {}", inspected.format, got.bytes, got.sha256)).await?;
+    let from = origin.map(|o| format!(", from {o}")).unwrap_or_default();
+    op.audit(&mut tx, object, &image.name, &format!("content taken: {}, {} bytes, SHA-256 {}{from}", inspected.format, got.bytes, got.sha256)).await?;
     event::append(&mut tx, &Note::plain(op.now, "image.ready", object, &image.name, "The content was accepted.")).await?;
     // First the file, then the row that promises it; a file without its row is swept at the next start.
     let target = op.m.image_folder().join(id.to_string());
@@ -205,16 +290,14 @@ async fn accept(op: &Op, id: ImageId, file: &mut Temporary, got: &Received, insp
 
 /// What arrived.
 struct Received {
-    head: Vec<u8>,
     bytes: u64,
     sha256: String,
 }
 
 /// Writes the stream to `path`, hashing it on the way, until it is on stable storage.
-async fn receive<S, E>(path: &Path, folder: &Path, content: S) -> Result<Received, Error>
+async fn receive<S>(path: &Path, folder: &Path, content: S, arrived: &AtomicU64) -> Result<Received, Error>
 where
-    S: Stream<Item = Result<Bytes, E>> + Send,
-    E: std::fmt::Debug + Send,
+    S: Stream<Item = Result<Bytes, Error>> + Send,
 {
     let _ = tokio::fs::remove_file(path).await;
     let mut out = tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await.map_err(|e| disk(&e))?;
@@ -225,13 +308,11 @@ where
         let chunk = match next {
             Err(_) => return Err(Error::malformed(format!("Nothing came for {} s; the upload was given up.", SILENCE_MAX.as_secs()))),
             Ok(None) => break,
-            Ok(Some(Err(e))) => {
-                tracing::debug!(error = ?e, "upload broke off");
-                return Err(Error::malformed("The upload broke off before its end."));
-            }
+            Ok(Some(Err(e))) => return Err(e),
             Ok(Some(Ok(chunk))) => chunk,
         };
         bytes += chunk.len() as u64;
+        arrived.store(bytes, Ordering::Relaxed);
         if bytes > UPLOAD_BYTES_MAX as u64 {
             return Err(Error::invalid("content", "is larger than 16 TiB"));
         }
@@ -243,19 +324,14 @@ where
         head.extend_from_slice(&chunk[..missing]);
         if head.len() == HEADER_BYTES && missing > 0 {
             // What can be refused by its header is refused before the rest comes. The length is not known yet.
-            refuse_early(&head)?;
+            inspect_head(&head)?;
         }
         hash.update(&chunk);
         out.write_all(&chunk).await.map_err(|e| disk(&e))?;
     }
     out.flush().await.map_err(|e| disk(&e))?;
     out.sync_all().await.map_err(|e| disk(&e))?;
-    Ok(Received { head, bytes, sha256: hex::encode(hash.finalize()) })
-}
-
-/// Looks at a full header while the length is still open: any length that would do is assumed.
-fn refuse_early(head: &[u8]) -> Result<(), Error> {
-    inspect(head, 1 << 30).map(|_| ())
+    Ok(Received { bytes, sha256: hex::encode(hash.finalize()) })
 }
 
 /// That `bytes` more fit into the library.

@@ -13,6 +13,7 @@ pub mod config;
 pub mod console;
 pub mod copies;
 pub mod event;
+pub mod fetch;
 pub mod first;
 pub mod front;
 pub mod host;

@@ -5,32 +5,20 @@ use virga_model::image::{ImageFormat, inspect};
 use virga_model::name;
 use virga_model::network::NetworkSpec;
 use virga_model::{Error, filter};
+use virga_tests::images::{self, hostile};
 
-const FILE_BYTES: u64 = 1 << 20;
-
-/// A right qcow2 header of version 3 for 1 GiB.
-fn qcow2() -> Vec<u8> {
-    let mut h = vec![0u8; 65536];
-    h[..4].copy_from_slice(b"QFI\xfb");
-    h[4..8].copy_from_slice(&3u32.to_be_bytes());
-    h[20..24].copy_from_slice(&16u32.to_be_bytes());
-    h[24..32].copy_from_slice(&(1u64 << 30).to_be_bytes());
-    h[36..40].copy_from_slice(&2u32.to_be_bytes());
-    h[100..104].copy_from_slice(&104u32.to_be_bytes());
-    h
+/// The right image that is changed below.
+fn with(changes: &[(usize, &[u8])]) -> Vec<u8> {
+    images::with(images::qcow2(), changes)
 }
 
-fn with(changes: &[(usize, &[u8])]) -> Vec<u8> {
-    let mut h = qcow2();
-    for (at, bytes) in changes {
-        h[*at..*at + bytes.len()].copy_from_slice(bytes);
-    }
-    h
+fn seen(bytes: &[u8]) -> Result<ImageFormat, Error> {
+    inspect(&mut &*bytes, bytes.len() as u64).map(|i| i.format)
 }
 
 #[track_caller]
-fn refused(head: &[u8], why: &str) -> Error {
-    let e = inspect(head, FILE_BYTES).expect_err(why);
+fn refused(bytes: &[u8], why: &str) -> Error {
+    let e = seen(bytes).expect_err(why);
     assert_eq!(e.violations[0].field, "content");
     assert!(e.message.contains(why), "{e}");
     e
@@ -38,7 +26,7 @@ fn refused(head: &[u8], why: &str) -> Error {
 
 #[test]
 fn the_header_that_is_changed_below_is_right() {
-    assert_eq!(inspect(&qcow2(), FILE_BYTES).unwrap().format, ImageFormat::Qcow2);
+    assert_eq!(seen(&with(&[])).unwrap(), ImageFormat::Qcow2);
 }
 
 #[test]
@@ -67,8 +55,11 @@ fn cve_2022_47951_a_vmdk_descriptor_is_refused() {
 }
 
 #[test]
-fn cve_2024_40767_a_sparse_vmdk_is_no_raw_disk_either() {
-    refused(&[b"KDMV", &[0u8; 1020][..]].concat(), "VMDK");
+fn cve_2024_40767_a_sparse_vmdk_leads_nowhere_either() {
+    let flat = images::vmdk_descriptor("monolithicSparse", "ffffffff", "RW 2048 FLAT \"/etc/shadow\" 0");
+    refused(&images::with_descriptor(images::vmdk_sparse(), &flat), "other files");
+    // What tells of no capacity is a descriptor for QEMU, whatever its magic says.
+    refused(&images::with(images::vmdk_sparse(), &[(12, &[0; 8])]), "no data of its own");
 }
 
 #[test]
@@ -92,14 +83,87 @@ fn cve_2014_0144_absurd_header_fields_are_refused() {
     refused(&with(&[(4, &u32::MAX.to_be_bytes())]), "version");
     // Extensions without an end, with lengths that overflow.
     refused(&with(&[(104, &[0x12, 0x34, 0x56, 0x78, 0xff, 0xff, 0xff, 0xff])]), "without an end");
-    refused(&with(&[(100, &u32::MAX.to_be_bytes())]), "without an end");
+    refused(&with(&[(100, &u32::MAX.to_be_bytes())]), "impossible length");
 }
 
 #[test]
 fn cve_2016_2140_the_format_comes_from_the_content_and_never_from_a_word() {
     // What a guest wrote at the beginning of its raw disk decides nothing but that it is refused.
     refused(&with(&[(8, &0x300u64.to_be_bytes())]), "backing file");
-    assert_eq!(inspect(&[0; 4096], FILE_BYTES).unwrap().format, ImageFormat::Raw);
+    assert_eq!(seen(&[0; 4096]).unwrap(), ImageFormat::Raw);
+}
+
+/// What the hostile set has of a flaw is refused.
+#[track_caller]
+fn set(flaw: &str, files: usize) {
+    let of_flaw: Vec<_> = hostile::all().into_iter().filter(|h| h.flaw == flaw).collect();
+    assert!(of_flaw.len() >= files, "{} files of {flaw}", of_flaw.len());
+    of_flaw.iter().for_each(|h| drop(refused(&h.bytes, h.why)));
+}
+
+#[test]
+fn cve_2013_1922_no_file_of_the_host_is_behind_an_image() {
+    set("CVE-2013-1922", 1);
+}
+
+#[test]
+fn cve_2013_2096_the_size_that_a_guest_sees_is_bounded() {
+    set("CVE-2013-2096", 1);
+}
+
+#[test]
+fn cve_2013_4469_a_small_file_does_not_become_a_large_one() {
+    set("CVE-2013-4469", 3);
+}
+
+#[test]
+fn cve_2014_0142_nothing_is_divided_by_what_a_file_says() {
+    set("CVE-2014-0142", 4);
+}
+
+#[test]
+fn cve_2014_0143_no_product_of_what_a_file_says_overflows() {
+    set("CVE-2014-0143", 3);
+}
+
+#[test]
+fn cve_2014_0145_no_table_of_snapshots_is_read() {
+    set("CVE-2014-0145", 2);
+}
+
+#[test]
+fn cve_2014_0146_no_snapshots_are_taken_over() {
+    set("CVE-2014-0146", 1);
+}
+
+#[test]
+fn cve_2014_0147_a_table_of_reference_counts_is_there() {
+    set("CVE-2014-0147", 2);
+}
+
+#[test]
+fn cve_2014_0148_blocks_and_sectors_of_a_vhdx_have_their_sizes() {
+    set("CVE-2014-0148", 3);
+}
+
+#[test]
+fn cve_2014_0222_the_first_version_of_qcow_is_not_taken() {
+    set("CVE-2014-0222", 1);
+}
+
+#[test]
+fn cve_2014_0223_nor_is_one_of_a_size_that_overflows() {
+    set("CVE-2014-0223", 1);
+}
+
+#[test]
+fn cve_2015_5163_no_device_of_the_host_is_behind_an_image() {
+    set("CVE-2015-5163", 1);
+}
+
+#[test]
+fn cve_2026_24709_the_format_of_a_backing_file_is_refused_without_the_file() {
+    set("CVE-2026-24709", 1);
 }
 
 #[test]

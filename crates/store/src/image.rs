@@ -16,7 +16,7 @@ const TABLE: Table = Table {
         list: &[
             Field::new("name", Kind::Text, &["image.name"]),
             Field::new("id", Kind::Id, &["image.id"]),
-            Field::new("format", Kind::Word(&["qcow2", "raw", "iso"]), &["COALESCE(image.format, '')"]),
+            Field::new("format", Kind::Word(&["qcow2", "raw", "iso", "vmdk", "vhd", "vhdx"]), &["COALESCE(image.format, '')"]),
             Field::new("state", Kind::Word(&["empty", "ready", "deleting"]), &["image.state"]),
             Field::new("size", Kind::Bytes, &["image.size_bytes"]),
             Field::new("virtual_size", Kind::Bytes, &["image.virtual_bytes"]),

@@ -1,6 +1,7 @@
 //! The targets, by the kind of bytes that they get.
 
 pub mod binary;
+pub mod image;
 pub mod json;
 pub mod list;
 pub mod text;

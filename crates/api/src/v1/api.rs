@@ -305,6 +305,18 @@ pub trait VirgaApi {
         body: StreamingBody,
     ) -> Result<HttpResponseHeaders<HttpResponseOk<Image>, EtagHeaders>, Problem>;
 
+    /// Has the manager fetch the content of an image from a URL, and answers when it is there. Nothing is kept of what is refused.
+    #[endpoint {
+        method = POST,
+        path = "/v1/images/{image}/fetch",
+        tags = ["image"],
+    }]
+    async fn image_fetch(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<ImagePath>,
+        body: TypedBody<ImageFetch>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Image>, EtagHeaders>, Problem>;
+
     /// Removes an image that no VM uses, here and from the hosts' caches.
     #[endpoint {
         method = DELETE,

@@ -21,6 +21,9 @@ pub struct Image {
     pub size_bytes: u64,
     /// Bytes that a guest sees.
     pub virtual_bytes: u64,
+    /// Bytes that are there while the content is on its way through this manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrived_bytes: Option<u64>,
     /// SHA-256 of the file, hex.
     pub sha256: String,
     /// Grows with each change; the ETag.
@@ -44,6 +47,23 @@ pub struct ImageContentQuery {
     /// SHA-256 of the content, hex; the upload is refused when it differs.
     #[serde(default)]
     pub sha256: Option<String>,
+    /// Format that the content is said to be of; the upload is refused when it is another. Left out, the content decides.
+    #[serde(default)]
+    pub format: Option<ImageFormat>,
+}
+
+/// Has the manager fetch the content of an image.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFetch {
+    /// Where it is: `https://` or `http://`, without user name and password.
+    pub url: String,
+    /// SHA-256 of the content, hex; it is refused when it differs. Needed for `http://`.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// Format that the content is said to be of; it is refused when it is another. Left out, the content decides.
+    #[serde(default)]
+    pub format: Option<ImageFormat>,
 }
 
 /// Path of an image.

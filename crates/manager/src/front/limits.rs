@@ -3,6 +3,7 @@
 //! What an administrator may want to be different for a load test or behind a proxy is an argument of the program; the
 //! rest is fixed. Nothing here may be unbounded by default.
 
+use crate::fetch::Place;
 use clap::Args;
 use http::HeaderMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -54,11 +55,11 @@ pub const SIGN_IN_RATE: (f64, f64) = (0.5, 20.0);
 pub const EXPENSIVE_RATE: (f64, f64) = (20.0, 200.0);
 
 /// Operations that take a token of [`EXPENSIVE_RATE`].
-pub const EXPENSIVE: [&str; 4] = ["vm_create", "vm_batch", "image_create", "image_upload"];
+pub const EXPENSIVE: [&str; 5] = ["vm_create", "vm_batch", "image_create", "image_upload", "image_fetch"];
 /// Operations of the reserved lane.
 pub const RESERVED: [&str; 6] = ["ping", "metrics", "system_view", "session_create", "session_view", "session_delete"];
 /// Operations that mostly wait.
-pub const WAITING: [&str; 4] = ["task_view", "event_stream", "console_connect", "image_upload"];
+pub const WAITING: [&str; 5] = ["task_view", "event_stream", "console_connect", "image_upload", "image_fetch"];
 
 /// How long a caller may take. Tests take shorter ones.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +98,10 @@ pub struct Limits {
     /// Address of a proxy whose X-Forwarded-For is believed; may be repeated. Nobody else's is.
     #[arg(long, value_name = "ADDRESS")]
     pub trusted_proxy: Vec<IpAddr>,
+    /// Place from which images may be fetched by URL: HOST, *.DOMAIN, or a network such as 10.1.0.0/16; may be repeated. With
+    /// none, all public addresses; private and local ones only by their network.
+    #[arg(long, value_name = "PLACE")]
+    pub image_source: Vec<Place>,
     /// How long a caller may take.
     #[arg(skip)]
     pub deadlines: Deadlines,
@@ -109,6 +114,7 @@ impl Default for Limits {
             connections_max: CONNECTIONS_MAX,
             source_connections_max: SOURCE_CONNECTIONS_MAX,
             trusted_proxy: Vec::new(),
+            image_source: Vec::new(),
             deadlines: Deadlines::default(),
         }
     }

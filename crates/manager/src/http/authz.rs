@@ -101,6 +101,7 @@ pub const TABLE: &[Entry] = &[
     change("image_create", installation(P::ImageManage)),
     read("image_view", anywhere(P::ImageRead)),
     change("image_upload", installation(P::ImageManage)),
+    change("image_fetch", installation(P::ImageManage)),
     change("image_delete", installation(P::ImageManage)),
     read("network_list", anywhere(P::NetworkRead)),
     change("network_create", installation(P::NetworkManage)),

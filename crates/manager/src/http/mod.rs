@@ -19,6 +19,7 @@ mod user;
 mod vm;
 
 use crate::auth::{self, Caller};
+use crate::fetch::Places;
 use crate::front::limits::{EXPENSIVE, EXPENSIVE_RATE, Limits, PRINCIPAL_RATE, SIGN_IN_RATE, SOURCE_RATE};
 use crate::image::Uploads;
 use crate::limit::{Buckets, too_many};
@@ -71,6 +72,8 @@ pub struct Api {
     pub counters: Counters,
     /// Uploads under way.
     pub uploads: Uploads,
+    /// Where images may be fetched from.
+    pub image_sources: Places,
     /// Event streams and consoles under way.
     pub streams: Arc<Semaphore>,
     /// Becomes true when the manager stops.
@@ -91,6 +94,7 @@ impl Api {
             expensive: Buckets::new(limits.counts_sources().then_some(EXPENSIVE_RATE)),
             counters: Counters::default(),
             uploads: Uploads::default(),
+            image_sources: Places::new(&limits.image_source),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             stop,
         }
@@ -468,6 +472,7 @@ operations! {
     image::image_create(headers: Header<ChangeHeaders>, body: TypedBody<ImageCreate>) -> Created<Image>;
     image::image_view(path: Path<ImagePath>) -> Tagged<Image>;
     image::image_upload(path: Path<ImagePath>, query: Query<ImageContentQuery>, body: StreamingBody) -> Tagged<Image>;
+    image::image_fetch(path: Path<ImagePath>, body: TypedBody<ImageFetch>) -> Tagged<Image>;
     image::image_delete(path: Path<ImagePath>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
     network::network_list(query: Query<ListQuery>) -> Ok200<PageBody<Network>>;
     network::network_create(headers: Header<ChangeHeaders>, body: TypedBody<NetworkCreate>) -> Created<Network>;

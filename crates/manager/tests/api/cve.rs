@@ -391,15 +391,7 @@ async fn cve_2024_47211_a_content_that_is_not_what_was_promised_is_not_kept() {
 async fn cve_2015_1851_an_upload_that_leads_to_another_file_is_not_kept() {
     let w = World::bare().await;
     w.post("/v1/images", json!({"name": "i"})).await.is(201);
-    let mut evil = vec![0u8; 65536 * 4];
-    evil[..4].copy_from_slice(b"QFI\xfb");
-    evil[4..8].copy_from_slice(&3u32.to_be_bytes());
-    evil[8..16].copy_from_slice(&0x300u64.to_be_bytes());
-    evil[16..20].copy_from_slice(&11u32.to_be_bytes());
-    evil[20..24].copy_from_slice(&16u32.to_be_bytes());
-    evil[24..32].copy_from_slice(&(1u64 << 30).to_be_bytes());
-    evil[36..40].copy_from_slice(&2u32.to_be_bytes());
-    evil[0x300..0x30b].copy_from_slice(b"/etc/shadow");
+    let evil = virga_tests::images::hostile::backed_by("/etc/shadow");
     let a = w.upload("i", evil, "").await.is(422);
     assert!(a.body["detail"].as_str().unwrap().contains("backing file") && !a.body.to_string().contains("shadow"), "{a:?}");
     assert_eq!(std::fs::read_dir(w.dir.path().join("images")).unwrap().count(), 0);

@@ -66,7 +66,7 @@ impl Fixture {
         let document = Document::read();
         let operations = document.operations();
         let mut known: HashMap<String, Value> = HashMap::new();
-        let iso = [vec![0; 0x8001], b"CD001\x01".to_vec(), vec![0; 0x8000]].concat();
+        let iso = virga_tests::images::iso();
         let image = w.image("img", vec![0; 1 << 20]).await;
         w.image("iso", iso).await;
         let vm = w.vm(json!({"name": "target", "disks": [{"size_bytes": 1 << 30}], "nics": [{"network": "nat"}], "cdroms": ["iso"]})).await;
@@ -132,6 +132,9 @@ impl Fixture {
                 json!(format!("10.{}.{}.0/24", n / 250 % 250, n % 250))
             }
             "bridge" => json!("br0"),
+            // An address from which nothing is fetched: nothing leaves the machine.
+            "url" => json!("https://192.0.2.1/image.qcow2"),
+            "sha256" => json!("0".repeat(64)),
             "size_bytes" => json!(2u64 << 30),
             "vms" => json!([self.known["vm"]]),
             "valid_s" => json!(3600),
@@ -146,7 +149,7 @@ impl Fixture {
         for p in o.of(Place::Path) {
             let name = match (o.id.as_str(), p.name.as_str()) {
                 ("vm_media_change", "disk") => "cdrom",
-                ("image_delete" | "image_upload", "image") => "spare",
+                ("image_delete" | "image_upload" | "image_fetch", "image") => "spare",
                 (_, name) => name,
             };
             let right = self.known.get(name).unwrap_or_else(|| panic!("{}: give the fixture a right value for the path parameter {name}", o.id));

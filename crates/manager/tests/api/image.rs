@@ -3,18 +3,11 @@
 use crate::world::World;
 use serde_json::{Value, json};
 use sha2::Digest;
+use virga_tests::images;
 
-/// A qcow2 header (version 3, 64 KiB clusters, 1 GiB) in a file of four clusters.
+/// A right qcow2 of 1 GiB in a file of four clusters; with a backing file when `backing` tells where its name is.
 fn qcow2(backing: u64) -> Vec<u8> {
-    let mut h = vec![0u8; 4 << 16];
-    h[..4].copy_from_slice(b"QFI\xfb");
-    h[4..8].copy_from_slice(&3u32.to_be_bytes());
-    h[8..16].copy_from_slice(&backing.to_be_bytes());
-    h[20..24].copy_from_slice(&16u32.to_be_bytes());
-    h[24..32].copy_from_slice(&(1u64 << 30).to_be_bytes());
-    h[36..40].copy_from_slice(&2u32.to_be_bytes());
-    h[100..104].copy_from_slice(&104u32.to_be_bytes());
-    h
+    images::with(images::qcow2(), &[(8, &backing.to_be_bytes())])
 }
 
 fn files(w: &World) -> Vec<String> {

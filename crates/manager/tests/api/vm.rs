@@ -47,8 +47,7 @@ async fn a_vm_is_made_with_defaults_and_its_dry_run_says_so_before() {
 async fn what_is_wrong_with_a_new_vm_is_named() {
     let w = World::new().await;
     w.image("debian", vec![7; 1 << 20]).await;
-    let mut iso = vec![0; 0x9000];
-    iso[0x8001..0x8006].copy_from_slice(b"CD001");
+    let iso = virga_tests::images::iso();
     w.image("iso", iso).await;
     w.post("/v1/images", json!({"name": "empty"})).await.is(201);
     for (body, field) in [
@@ -180,8 +179,7 @@ async fn edits_plan_what_is_live_and_what_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_come_and_go() {
     let w = World::new().await;
-    let mut iso = vec![0; 0x9000];
-    iso[0x8001..0x8006].copy_from_slice(b"CD001");
+    let iso = virga_tests::images::iso();
     w.image("iso", iso).await;
     let vm = w.vm(json!({"name": "d", "cdroms": [""]})).await;
     let drive = vm["spec"]["cdroms"][0]["id"].as_str().unwrap().to_string();

@@ -109,8 +109,7 @@ async fn vms(r: &mut Round) {
     r.vm("vm_disk_detach", "DELETE", &format!("/v1/vms/a/disks/{disk}"), Value::Null).await;
     r.vm("vm_nic_update", "PATCH", &format!("/v1/vms/a/nics/{nic}"), json!({"link_up": false})).await;
     r.vm("vm_nic_detach", "DELETE", &format!("/v1/vms/a/nics/{nic}"), Value::Null).await;
-    let mut iso = vec![0; 0x9000];
-    iso[0x8001..0x8006].copy_from_slice(b"CD001");
+    let iso = virga_tests::images::iso();
     r.w.image("iso", iso).await;
     r.vm("vm_media_change", "PUT", &format!("/v1/vms/a/cdroms/{drive}"), json!({"image": "iso"})).await;
     r.vm("vm_snapshot_create", "POST", "/v1/vms/a/snapshots", json!({"name": "s"})).await;
@@ -136,7 +135,7 @@ async fn every_change_leaves_one_record_and_is_refused_without() {
 
 /// With tests of their own below, or elsewhere: a batch has a record for each VM and one for itself, a cancel needs a
 /// task under way, a console a WebSocket.
-const APART: [&str; 3] = ["vm_batch", "task_cancel", "console_connect"];
+const APART: [&str; 4] = ["vm_batch", "task_cancel", "console_connect", "image_fetch"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_and_a_cancel_are_recorded_or_not_done() {

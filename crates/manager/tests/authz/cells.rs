@@ -179,6 +179,7 @@ impl<'a> Cells<'a> {
         for word in [image.as_str(), NO_ID, &missing_name()] {
             self.add("image_delete", "DELETE", &format!("/v1/images/{word}"), Value::Null, none);
             self.add("image_upload", "PUT", &format!("/v1/images/{word}/content"), json!("x"), none);
+            self.add("image_fetch", "POST", &format!("/v1/images/{word}/fetch"), json!({"url": "https://192.0.2.1/x"}), none);
             self.add("image_view", "GET", &format!("/v1/images/{word}"), Value::Null, none);
         }
         for word in ["nat", NO_ID, &missing_name()] {
