@@ -6,7 +6,7 @@ use crate::{domain_xml_read, xml::El};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use virga_model::vm::{AgentState, GuestFileSystem, GuestInfo};
 use virga_model::{Error, VmId};
 use virt::domain::Domain;
@@ -20,6 +20,9 @@ const TEXT_CHARS_MAX: usize = 255;
 /// Most addresses and file systems that are taken over.
 const LIST_MAX: usize = 64;
 
+/// How long a guest agent is asked one question after the other.
+const PATIENCE: Duration = Duration::from_secs(6);
+
 /// Asks the agent for everything; `agent: NotRunning` when it does not answer.
 ///
 /// # Errors
@@ -27,33 +30,19 @@ const LIST_MAX: usize = 64;
 pub async fn info(libvirt: &Arc<Libvirt>, vm: VmId) -> Result<GuestInfo, Error> {
     const WHAT: &str = "The guest agent could not be asked";
     let limit = Duration::from_secs(15);
-    let asked = libvirt
+    let (asked, held) = libvirt
         .call(Lane::Guest, limit, WHAT, move |conn| {
             let Some(d) = ours(conn, vm)? else { return Err(crate::libvirt::no_domain(WHAT, vm).into()) };
             // The channel's state costs nothing; a guest without an agent is not waited for.
             if !d.is_active()? || !domain_xml_read::agent_connected(&El::parse(&d.xml_desc(0)?)?) {
-                return Ok(GuestInfo::default());
+                return Ok((GuestInfo::default(), false));
             }
-            let Some(version) = ask(&d, "guest-info") else { return Ok(GuestInfo::default()) };
-            let mut info = GuestInfo { agent: AgentState::Connected, agent_version: text(version.get("version")), ..Default::default() };
-            if let Some(v) = ask(&d, "guest-network-get-interfaces") {
-                info.ips = addresses(&v);
-            }
-            if let Some(v) = ask(&d, "guest-get-host-name") {
-                info.host_name = text(v.get("host-name"));
-            }
-            if let Some(v) = ask(&d, "guest-get-osinfo") {
-                (info.os, info.kernel) = os(&v);
-            }
-            if let Some(v) = ask(&d, "guest-get-fsinfo") {
-                info.file_systems = file_systems(&v);
-            }
-            Ok(info)
+            Ok(ask_all(&d))
         })
         .await?;
-    if asked.agent == AgentState::Connected && asked.file_systems.is_empty() {
-        // As a guest says nothing of file systems that are held. Nobody is at it but whoever has the VM's lock, which is
-        // waited for: what is still held then was left by an agent that ended in the middle.
+    if held {
+        // Nobody is at it but whoever has the VM's lock, which is waited for: what is still held then was left by an agent
+        // that ended in the middle.
         let after = libvirt.guarded(vm, Lane::Guest, limit, WHAT, move |conn| {
             if let Some(d) = ours(conn, vm)? {
                 thaw(&d);
@@ -65,6 +54,30 @@ pub async fn info(libvirt: &Arc<Libvirt>, vm: VmId) -> Result<GuestInfo, Error> 
         }
     }
     Ok(asked)
+}
+
+/// Every question, as long as there is time; and whether the guest's file systems are held.
+fn ask_all(d: &Domain) -> (GuestInfo, bool) {
+    let begun = Instant::now();
+    // An agent that has stopped answering makes each question wait.
+    let ask = |command: &str| if begun.elapsed() < PATIENCE { ask(d, command) } else { None };
+    let Some(version) = ask("guest-info") else { return (GuestInfo::default(), false) };
+    let mut info = GuestInfo { agent: AgentState::Connected, agent_version: text(version.get("version")), ..Default::default() };
+    if let Some(v) = ask("guest-network-get-interfaces") {
+        info.ips = addresses(&v);
+    }
+    if let Some(v) = ask("guest-get-host-name") {
+        info.host_name = text(v.get("host-name"));
+    }
+    if let Some(v) = ask("guest-get-osinfo") {
+        (info.os, info.kernel) = os(&v);
+    }
+    if let Some(v) = ask("guest-get-fsinfo") {
+        info.file_systems = file_systems(&v);
+    }
+    // A guest says nothing of file systems that are held.
+    let held = info.file_systems.is_empty() && ask("guest-fsfreeze-status").as_ref().and_then(Value::as_str) == Some("frozen");
+    (info, held)
 }
 
 /// Seconds that a guest has to bring its file systems to rest.
