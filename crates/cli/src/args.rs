@@ -217,6 +217,25 @@ mod tests {
         }
     }
 
+    /// clap hands a global option's value to whatever has its name, also to an argument of a verb.
+    #[test]
+    fn no_argument_of_a_verb_has_the_name_of_a_global_option() {
+        fn look(c: &clap::Command, path: &str, global: &[String], wrong: &mut Vec<String>) {
+            for s in c.get_subcommands() {
+                let path = format!("{path} {}", s.get_name());
+                let own = s.get_arguments().filter(|a| !a.is_global_set());
+                wrong.extend(own.filter(|a| global.iter().any(|g| g == a.get_id().as_str())).map(|a| format!("{path}: {}", a.get_id())));
+                look(s, &path, global, wrong);
+            }
+        }
+        let command = Cli::command();
+        let global: Vec<String> = command.get_arguments().filter(|a| a.is_global_set()).map(|a| a.get_id().to_string()).collect();
+        assert!(global.iter().any(|g| g == "url"), "{global:?}");
+        let mut wrong = Vec::new();
+        look(&command, "virga", &global, &mut wrong);
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
     #[test]
     fn every_verb_has_a_sentence_and_an_example_that_parses() {
         let mut all = Vec::new();

@@ -121,7 +121,9 @@ pub(crate) struct Fetch {
     /// Name of the image.
     name: String,
     /// Where the content is: https:// or http://.
-    url: String,
+    // Not `url`: under that name clap would take it for the global --url, the manager's.
+    #[arg(value_name = "URL")]
+    source: String,
     /// Format that the content must have; it is refused when it has another. Left out, the content decides.
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -202,7 +204,7 @@ async fn digest_as_wanted(a: &Import) -> Result<String> {
 async fn fetch(app: &App, a: Fetch) -> Result {
     let made = create(app, a.name.clone()).await?;
     let id = text(&made, "id").to_string();
-    let body = ImageFetch { url: a.url, format: a.format.map(ImageFormat::from), sha256: a.sha256 };
+    let body = ImageFetch { url: a.source, format: a.format.map(ImageFormat::from), sha256: a.sha256 };
     let image = tokio::select! {
         got = watch(app, &id, body) => got,
         _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),

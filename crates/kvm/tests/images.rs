@@ -72,7 +72,7 @@ async fn foreign_formats_arrive_as_the_same_disk() {
         (ImageFormat::Vhd, "vpc", "subformat=fixed"),
         (ImageFormat::Vhdx, "vhdx", "subformat=dynamic"),
         (ImageFormat::Vhdx, "vhdx", "subformat=fixed,block_size=1M"),
-        (ImageFormat::Vhdx, "vhdx", "subformat=dynamic,block_size=256M"),
+        (ImageFormat::Vhdx, "vhdx", "subformat=dynamic,block_size=16M"),
         (ImageFormat::Qcow2, "qcow2", "compat=0.10"),
         (ImageFormat::Qcow2, "qcow2", "compression_type=zstd,cluster_size=2M"),
         (ImageFormat::Qcow2, "qcow2", "extended_l2=on,preallocation=metadata"),

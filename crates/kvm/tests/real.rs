@@ -436,6 +436,32 @@ async fn a_real_libvirt_takes_every_golden_definition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guest_starts_from_an_image_of_another_hypervisor() {
+    let lab = Lab::start("virga-vmdk");
+    let k = open(&lab).await;
+    let foreign = lab.folder("disk.vmdk");
+    let (from, to) = (tiny_guest(), foreign.to_str().unwrap().to_string());
+    let made = std::process::Command::new("qemu-img")
+        .args(["convert", "-f", "qcow2", "-O", "vmdk", "-o", "subformat=streamOptimized"])
+        .arg(&from)
+        .arg(&to)
+        .status()
+        .expect("qemu-img (qemu-utils)");
+    assert!(made.success());
+    let image = import(&k, &std::fs::read(&foreign).unwrap(), 0xa5).await;
+    assert_eq!(image.format, ImageFormat::Vmdk);
+    let mut o = tiny_order(&k, 0x51, "foreign").await;
+    o.spec.disks[0].image = Some(image.id);
+    o.images = vec![image.clone()];
+    make(&k, &o).await;
+    k.start(o.id).await.unwrap();
+    until_agent(&k, o.id).await;
+    let domain = lab.virsh_ok(&["dumpxml", &o.id.to_string()]);
+    assert!(domain.contains(&format!("images/{}.qcow2", image.id)) && !domain.contains("vmdk"), "{domain}");
+    assert_eq!(k.image_remove(image.id).await.unwrap_err().code, ErrorCode::Conflict, "a disk stands on it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn images_and_disks_are_kept_whole() {
     let lab = Lab::start("virga-files");
     let k = open(&lab).await;

@@ -63,7 +63,7 @@ fn changed(data: &[u8], mut image: Vec<u8>, seal: impl Fn(&mut [u8])) -> u64 {
     let Some((flags, mut rest)) = data.split_first() else { return 0 };
     for _ in 0..CHANGES_MAX {
         let Some(([a, b, c, n], more)) = rest.split_first_chunk::<4>() else { break };
-        let at = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        let at = (usize::from(*a) << 16) | (usize::from(*b) << 8) | usize::from(*c);
         let bytes = &more[..more.len().min(usize::from(*n))];
         rest = &more[bytes.len()..];
         if bytes.is_empty() {

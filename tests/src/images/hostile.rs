@@ -132,8 +132,8 @@ fn bomb() -> Vec<u8> {
     let mut d = with(qcow2(), &[(24, &(8u64 << 30).to_be_bytes()), (36, &16u32.to_be_bytes())]);
     d.resize((5 + tables) * CLUSTER, 0);
     for t in 0..tables {
-        put(&mut d, 3 * CLUSTER + 8 * t, &((4 + t) as u64 * CLUSTER as u64 | 1 << 63).to_be_bytes());
-        let compressed = 1u64 << 62 | ((4 + tables) * CLUSTER) as u64;
+        put(&mut d, 3 * CLUSTER + 8 * t, &(((4 + t) * CLUSTER) as u64 | (1 << 63)).to_be_bytes());
+        let compressed = (1u64 << 62) | ((4 + tables) * CLUSTER) as u64;
         (0..CLUSTER / 8).for_each(|n| put(&mut d, (4 + t) * CLUSTER + 8 * n, &compressed.to_be_bytes()));
     }
     d
