@@ -166,10 +166,11 @@ impl Sqlite {
     pub(crate) fn open(url: &str, synchronous: &str) -> Result<Sqlite, StoreError> {
         let path = path(url)?;
         make_private(&path).map_err(|e| StoreError::Db(sqlx::Error::Io(e)))?;
+        // In memory: what savepoints would undo is written to a temporary file otherwise, which costs as much as the log.
         // What was removed is overwritten: a former user-data may hold a password (`reliability.md` Y2).
         let settings = format!(
             "PRAGMA secure_delete = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; \
-             PRAGMA wal_autocheckpoint = {WAL_PAGES};"
+             PRAGMA wal_autocheckpoint = {WAL_PAGES}; PRAGMA temp_store = MEMORY;"
         );
         let writer = connect(&path, WAIT_MAX, &settings)?;
         // Others are waited for between two tries, not within SQLite: that would stop the executor's thread.
@@ -482,7 +483,7 @@ mod tests {
 
     fn open(dir: &tempfile::TempDir) -> Sqlite {
         let s = Sqlite::open(&format!("sqlite://{}", dir.path().join("x.db").display()), "FULL").unwrap();
-        lock(&s.writer.free)[0].execute_batch("CREATE TABLE t (n BIGINT)").unwrap();
+        lock(&s.writer.free)[0].connection.execute_batch("CREATE TABLE t (n BIGINT)").unwrap();
         s
     }
 
@@ -527,7 +528,7 @@ mod tests {
             l.await.unwrap().unwrap();
         }
         assert_eq!(seen(&s).await, 5);
-        assert!(lock(&s.group).waiting.is_empty() && lock(&s.writer.free)[0].is_autocommit());
+        assert!(lock(&s.group).waiting.is_empty() && lock(&s.writer.free)[0].connection.is_autocommit());
     }
 
     #[tokio::test]
