@@ -77,6 +77,13 @@ pub trait Hypervisor {
     /// # Errors
     /// [`virga_model::ErrorCode::Unavailable`] when the hypervisor does not answer: then nothing is known.
     async fn domains(&self) -> Result<Domains>;
+    /// One domain of ours, without looking at the others.
+    ///
+    /// # Errors
+    /// As [`Hypervisor::domains`].
+    async fn domain(&self, vm: VmId) -> Result<Option<Domain>> {
+        Ok(self.domains().await?.ours.into_iter().find(|d| d.id == vm))
+    }
     /// Makes or replaces the persistent definition (with our metadata, the generation in it). The running guest is
     /// not touched. Returns the digest of the definition as the hypervisor gives it back.
     async fn define(&self, order: &VmOrder) -> Result<String>;

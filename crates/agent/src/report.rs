@@ -15,7 +15,7 @@ use crate::host::{Domains, Host, Result};
 use crate::node::Node;
 use crate::record::is_active;
 
-/// Milliseconds in which changes are gathered before a report goes out early.
+/// Least milliseconds between two reports that go out early: changes in between are gathered.
 const GATHER_MS: u64 = 100;
 /// Milliseconds between two inventories.
 const FACTS_PERIOD_MS: u64 = 30_000;
@@ -63,7 +63,13 @@ pub async fn run(node: Arc<Node>) {
             // In this order, not at random: the same simulation gives the same reports.
             biased;
             () = &mut period => {}
-            () = node.changed.notified() => node.host.sleep_ms(GATHER_MS).await,
+            () = node.changed.notified() => {
+                // What changes together goes out together; what changes alone does not wait for it.
+                let since = node.host.monotonic_ms().saturating_sub(reporter.ended_at);
+                if since < GATHER_MS {
+                    node.host.sleep_ms(GATHER_MS - since).await;
+                }
+            }
             r = hypervisor.changed() => {
                 if r.is_err() {
                     period.await;
@@ -84,6 +90,8 @@ impl Drop for AbortOnDrop {
 /// What was last acknowledged, and what rates are made from.
 struct Reporter {
     node: Arc<Node>,
+    /// When the last report had been brought.
+    ended_at: u64,
     sequence: u64,
     full: bool,
     /// A manager has a full report of a time at which the hypervisor answered: it knows which VMs are not here.
@@ -102,6 +110,7 @@ impl Reporter {
     fn new(node: Arc<Node>) -> Reporter {
         Reporter {
             node,
+            ended_at: 0,
             sequence: 0,
             full: true,
             told_absent: false,
@@ -163,6 +172,7 @@ impl Reporter {
                 tracing::warn!(error = %e, "no manager took the report");
             }
         }
+        self.ended_at = self.node.host.monotonic_ms();
     }
 
     /// Looks at the hypervisor and notes every VM's state; none: it does not answer.

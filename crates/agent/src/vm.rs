@@ -107,7 +107,7 @@ impl Attempt<'_> {
 
     /// The domain as it is now; its state is noted for reports.
     pub(crate) async fn look(&self) -> Result<Option<Domain>> {
-        let domain = self.host.domains().await?.ours.into_iter().find(|d| d.id == self.slot.id);
+        let domain = self.host.domain(self.slot.id).await?;
         self.slot.observe(domain.as_ref());
         Ok(domain)
     }

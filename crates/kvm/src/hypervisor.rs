@@ -6,8 +6,10 @@ use crate::paths::Paths;
 use crate::xml::El;
 use crate::{Kvm, Result, domain_xml_read, facts, files, guest, layers, seed, volumes};
 use async_trait::async_trait;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use uuid::Uuid;
 use virga_agent::host::{Asked, Domain, Domains, Duplex, Hypervisor, Started};
 use virga_model::change::Change;
 use virga_model::host::ForeignVm;
@@ -48,19 +50,15 @@ fn running_state(state: u32, reason: i32) -> Option<VmState> {
 }
 
 fn state_of(d: &virt::domain::Domain) -> std::result::Result<VmState, Fault> {
-    let (state, reason) = libvirt::state(d)?;
-    Ok(match running_state(state, reason) {
-        Some(s) => s,
-        None if d.has_managed_save(0)? => VmState::Hibernated,
-        None => VmState::Stopped,
-    })
+    Ok(power_state(libvirt::state(d)?, d.has_managed_save(0)?))
+}
+
+/// What libvirt's state and reason mean for a domain with or without saved memory.
+fn power_state((state, reason): (u32, i32), saved: bool) -> VmState {
+    running_state(state, reason).unwrap_or(if saved { VmState::Hibernated } else { VmState::Stopped })
 }
 
 /// Whether the domain is off because its process ended by itself.
-fn has_died(d: &virt::domain::Domain) -> std::result::Result<bool, Fault> {
-    Ok(died(libvirt::state(d)?))
-}
-
 fn died((state, reason): (u32, i32)) -> bool {
     state == sys::VIR_DOMAIN_SHUTOFF && u32::try_from(reason).is_ok_and(|r| matches!(r, sys::VIR_DOMAIN_SHUTOFF_CRASHED | sys::VIR_DOMAIN_SHUTOFF_FAILED))
 }
@@ -73,16 +71,52 @@ fn definition(d: &virt::domain::Domain) -> std::result::Result<El, Fault> {
     Ok(El::parse(&d.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE)?)?)
 }
 
-/// Everything about one domain of the list.
-fn look(d: &virt::domain::Domain, found: &mut Domains) -> std::result::Result<(), Fault> {
-    let xml = definition(d)?;
-    let state = state_of(d)?;
+/// What one call each tells about all domains.
+struct Seen {
+    /// State and reason.
+    states: HashMap<Uuid, (u32, i32)>,
+    persistent: HashSet<Uuid>,
+    /// Those with saved memory.
+    saved: HashSet<Uuid>,
+}
+
+impl Seen {
+    /// Few calls for all domains instead of several for each: a call about a domain waits while libvirt starts it, and
+    /// while many guests start that adds up to longer than anybody waits for a list.
+    fn of_all(conn: &Connect) -> std::result::Result<Seen, Fault> {
+        let those = |flag| -> std::result::Result<HashSet<Uuid>, Fault> { Ok(conn.list_all_domains(flag)?.iter().map(|d| d.uuid()).collect::<std::result::Result<_, _>>()?) };
+        // In this order: saved memory appears before its domain is off.
+        let states = libvirt::states(conn)?;
+        Ok(Seen { states, persistent: those(sys::VIR_CONNECT_LIST_DOMAINS_PERSISTENT)?, saved: those(sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)? })
+    }
+
+    fn of_one(d: &virt::domain::Domain) -> std::result::Result<Seen, Fault> {
+        let uuid = d.uuid()?;
+        let set = |yes: bool| yes.then_some(uuid).into_iter().collect();
+        Ok(Seen { states: HashMap::from([(uuid, libvirt::state(d)?)]), persistent: set(d.is_persistent()?), saved: set(d.has_managed_save(0)?) })
+    }
+}
+
+/// Everything about one domain.
+fn look(d: &virt::domain::Domain, seen: &Seen, found: &mut Domains) -> std::result::Result<(), Fault> {
     let uuid = d.uuid()?;
+    let alone;
+    let (seen, state) = match seen.states.get(&uuid) {
+        Some(state) => (seen, *state),
+        // Nothing is concluded from a list in which it does not stand.
+        None => {
+            alone = Seen::of_one(d)?;
+            (&alone, libvirt::state(d)?)
+        }
+    };
+    let died = died(state);
+    let state = power_state(state, seen.saved.contains(&uuid));
+    let xml = definition(d)?;
     match domain_xml_read::generation(&xml) {
         Some(generation) => {
-            let persistent = d.is_persistent()?;
+            let persistent = seen.persistent.contains(&uuid);
             let definition_digest = persistent.then(|| domain_xml_read::digest(&xml));
-            found.ours.push(Domain { id: VmId(uuid), state, persistent, definition_digest, generation, died: has_died(d)? });
+            found.ours.push(Domain { id: VmId(uuid), state, persistent, definition_digest, generation, died });
         }
         None => {
             let memory_bytes = domain_xml_read::memory_bytes(&xml).unwrap_or(0);
@@ -94,8 +128,10 @@ fn look(d: &virt::domain::Domain, found: &mut Domains) -> std::result::Result<()
 
 fn list(conn: &Connect) -> std::result::Result<Domains, Fault> {
     let mut found = Domains::default();
-    for d in conn.list_all_domains(0)? {
-        match look(&d, &mut found) {
+    let all = conn.list_all_domains(0)?;
+    let seen = Seen::of_all(conn)?;
+    for d in all {
+        match look(&d, &seen, &mut found) {
             // Gone since the list was made.
             Err(f) if f.is(ErrorNumber::NoDomain) => {}
             other => other?,
@@ -104,6 +140,16 @@ fn list(conn: &Connect) -> std::result::Result<Domains, Fault> {
     found.ours.sort_by_key(|d| d.id);
     found.foreign.sort_by(|a, b| a.uuid.cmp(&b.uuid));
     Ok(found)
+}
+
+/// One domain of ours; none when there is none.
+fn one(conn: &Connect, vm: VmId) -> std::result::Result<Option<Domain>, Fault> {
+    let Some(d) = libvirt::lookup(conn, vm)? else { return Ok(None) };
+    let mut found = Domains::default();
+    match Seen::of_one(&d).and_then(|seen| look(&d, &seen, &mut found)) {
+        Err(f) if !f.is(ErrorNumber::NoDomain) => Err(f),
+        _ => Ok(found.ours.pop()),
+    }
 }
 
 /// Eight hex digits of a VM's id: its last, because the first of a version 7 UUID are time.
@@ -282,6 +328,10 @@ impl Hypervisor for Kvm {
         let known = found.ours.iter().map(|d| d.id).collect();
         *self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = known;
         Ok(found)
+    }
+
+    async fn domain(&self, vm: VmId) -> Result<Option<Domain>> {
+        self.libvirt().call(Lane::Look, QUICK, "The VM could not be looked at", move |conn| one(conn, vm)).await
     }
 
     async fn define(&self, order: &VmOrder) -> Result<String> {

@@ -360,8 +360,25 @@ pub fn statistics(conn: &Connect) -> Result<Vec<(Uuid, Numbers)>, Fault> {
         | sys::VIR_DOMAIN_STATS_VCPU
         | sys::VIR_DOMAIN_STATS_INTERFACE
         | sys::VIR_DOMAIN_STATS_BLOCK;
+    all_statistics(conn, wanted, sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_PAUSED)
+}
+
+/// State and reason of every domain in one call, by UUID.
+///
+/// # Errors
+/// What libvirt says.
+pub fn states(conn: &Connect) -> Result<HashMap<Uuid, (u32, i32)>, Fault> {
+    let number = |values: &Numbers, name: &str| values.get(name).copied();
+    let read = |(uuid, values): (Uuid, Numbers)| {
+        let state = u32::try_from(number(&values, "state.state")?).ok()?;
+        Some((uuid, (state, number(&values, "state.reason").and_then(|r| i32::try_from(r).ok()).unwrap_or(0))))
+    };
+    Ok(all_statistics(conn, sys::VIR_DOMAIN_STATS_STATE, 0)?.into_iter().filter_map(read).collect())
+}
+
+fn all_statistics(conn: &Connect, wanted: u32, which: u32) -> Result<Vec<(Uuid, Numbers)>, Fault> {
     // NOWAIT: a domain whose QEMU hangs gives what is known without asking QEMU.
-    let flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_PAUSED | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+    let flags = which | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
     let mut records: *mut sys::virDomainStatsRecordPtr = std::ptr::null_mut();
     // SAFETY: `conn` is open; `records` is where libvirt puts a list that we free below.
     let count = unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), wanted, &raw mut records, flags) };

@@ -271,6 +271,17 @@ impl SimHost {
     }
 }
 
+fn domain(id: VmId, d: &SimDomain) -> Domain {
+    Domain {
+        id,
+        state: d.state,
+        persistent: d.persistent,
+        definition_digest: d.persistent.then(|| digest(d)),
+        generation: d.order.generation,
+        died: false,
+    }
+}
+
 pub(crate) fn digest(d: &SimDomain) -> String {
     format!("{}-{}", d.order.generation, if d.edited_outside { "edited" } else { "ours" })
 }
@@ -280,20 +291,14 @@ impl Hypervisor for SimHost {
     async fn domains(&self) -> Result<Domains> {
         self.ready().await?;
         self.settle();
-        let ours = self
-            .world()
-            .domains
-            .iter()
-            .map(|(id, d)| Domain {
-                id: *id,
-                state: d.state,
-                persistent: d.persistent,
-                definition_digest: d.persistent.then(|| digest(d)),
-                generation: d.order.generation,
-                died: false,
-            })
-            .collect();
+        let ours = self.world().domains.iter().map(|(id, d)| domain(*id, d)).collect();
         Ok(Domains { ours, foreign: Vec::new() })
+    }
+
+    async fn domain(&self, vm: VmId) -> Result<Option<Domain>> {
+        self.ready().await?;
+        self.settle();
+        Ok(self.world().domains.get(&vm).map(|d| domain(vm, d)))
     }
 
     async fn define(&self, order: &VmOrder) -> Result<String> {

@@ -6,7 +6,7 @@
 //!
 //! There is no function that changes or removes a single record, and there must never be one.
 
-use crate::event::next_number;
+use crate::event::{next_number, settle_counters};
 use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
 use crate::sql::{Row, args, corrupt};
@@ -97,9 +97,15 @@ fn storable(mut r: AuditRecord) -> AuditRecord {
 /// What the database says.
 pub async fn append(tx: &mut Tx, r: &AuditRecord) -> Result<i64, StoreError> {
     let id = next_number(tx, "audit").await?;
-    let before = tx.opt("SELECT chain FROM audit WHERE id = $1", args![id - 1]).await?;
-    let before = before.map(|row| row.text("chain")).transpose()?.unwrap_or_default();
+    let before = match tx.audited.take() {
+        Some((last, chain)) if last == id - 1 => chain,
+        _ => {
+            let row = tx.opt("SELECT chain FROM audit WHERE id = $1", args![id - 1]).await?;
+            row.map(|row| row.text("chain")).transpose()?.unwrap_or_default()
+        }
+    };
     let r = storable(AuditRecord { id, ..r.clone() });
+    let chain = chain(&before, &r);
     let sql = "INSERT INTO audit (id, at, user_id, actor, source, operation, object_kind, object_id, object_name, result, request_id, detail, chain) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let a = args![
@@ -115,9 +121,10 @@ pub async fn append(tx: &mut Tx, r: &AuditRecord) -> Result<i64, StoreError> {
         &r.result,
         &r.request_id,
         &r.detail,
-        chain(&before, &r)
+        &chain
     ];
     tx.exec(sql, a).await?;
+    tx.audited = Some((id, chain));
     Ok(id)
 }
 
@@ -127,6 +134,7 @@ pub async fn append(tx: &mut Tx, r: &AuditRecord) -> Result<i64, StoreError> {
 /// # Errors
 /// What the database says.
 pub async fn head(tx: &mut Tx) -> Result<(i64, Option<String>), StoreError> {
+    settle_counters(tx).await?;
     let last = tx.opt("SELECT value FROM counter WHERE name = 'audit'", args![]).await?.ok_or_else(|| corrupt("counter"))?.int("value")?;
     let row = tx.opt("SELECT chain FROM audit WHERE id = $1", args![last]).await?;
     Ok((last, row.map(|r| r.text("chain")).transpose()?))
@@ -147,6 +155,7 @@ pub async fn after(tx: &mut Tx, id: i64, limit: u32) -> Result<Vec<(AuditRecord,
 /// # Errors
 /// What the database says.
 pub async fn verify(tx: &mut Tx) -> Result<Option<i64>, StoreError> {
+    settle_counters(tx).await?;
     let last = tx.opt("SELECT value FROM counter WHERE name = 'audit'", args![]).await?.ok_or_else(|| corrupt("counter"))?.int("value")?;
     let (mut id, mut before) = crate::audit_anchor::pruned(tx).await?.map_or((0, String::new()), |a| (a.seq, a.chain));
     loop {

@@ -4,7 +4,8 @@
 //! others. Readers have connections of their own that cannot write; they neither wait for the writer nor make it wait.
 
 use crate::StoreError;
-use crate::mark::{Epochs, Mark};
+use crate::event::{Counter, settle_counters};
+use crate::mark::{Epochs, Mark, Spent};
 use crate::migrate;
 use crate::postgres::{self, Postgres};
 use crate::sql::{Arg, Row};
@@ -136,7 +137,7 @@ impl Store {
             Engine::Sqlite(s) => Session::Sqlite(s.read().await?),
             Engine::Postgres(p) => Session::Postgres(p.read().await?),
         };
-        Ok(Tx { inner, statements: 0, failed: false, epochs: self.0.epochs.clone(), begun, marks: Vec::new(), gate, writes: false })
+        Ok(self.begun(inner, begun, gate, false))
     }
 
     /// A transaction that writes, the only one at this time: keep it short, and never wait for anything
@@ -151,13 +152,24 @@ impl Store {
             Engine::Sqlite(s) => Session::Sqlite(s.write().await?),
             Engine::Postgres(p) => Session::Postgres(p.write().await?),
         };
-        Ok(Tx { inner, statements: 0, failed: false, epochs: self.0.epochs.clone(), begun, marks: Vec::new(), gate, writes: true })
+        Ok(self.begun(inner, begun, gate, true))
+    }
+
+    fn begun(&self, inner: Session, begun: Epochs, gate: Option<Passed>, writes: bool) -> Tx {
+        let epochs = self.0.epochs.clone();
+        Tx { inner, tally: Tally { statements: 0, writes, epochs: epochs.clone() }, failed: false, epochs, begun, marks: Vec::new(), counters: Vec::new(), audited: None, gate, writes }
     }
 
     /// How often this process has committed changes of rows of this kind: read it before the rows that a copy is made of.
     #[must_use]
     pub fn epoch(&self, m: Mark) -> u64 {
         self.0.epochs.get(m)
+    }
+
+    /// What the transactions of this store have cost so far.
+    #[must_use]
+    pub fn spent(&self) -> Spent {
+        self.0.epochs.spent()
     }
 
     /// Bounds the file of a SQLite database: at this size it answers as a full disk does. For tests of a full disk
@@ -190,13 +202,29 @@ pub struct Tx {
     inner: Session,
     writes: bool,
     failed: bool,
-    /// Statements so far.
-    statements: u32,
+    tally: Tally,
     epochs: Arc<Epochs>,
     begun: Epochs,
     marks: Vec<Mark>,
+    /// Counters that this transaction took numbers of.
+    pub(crate) counters: Vec<Counter>,
+    /// Number and chain value of the audit record that this transaction wrote last.
+    pub(crate) audited: Option<(i64, String)>,
     /// The last, so that the gate opens again when the transaction has ended.
     gate: Option<Passed>,
+}
+
+/// What a transaction has cost; noted when it ends, however it ends.
+struct Tally {
+    statements: u32,
+    writes: bool,
+    epochs: Arc<Epochs>,
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.epochs.spend(self.writes, self.statements);
+    }
 }
 
 /// A transaction of an engine.
@@ -223,8 +251,9 @@ impl Tx {
     ///
     /// # Errors
     /// What the database says, or that a statement failed before; then nothing was written.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
         self.usable()?;
+        settle_counters(&mut self).await?;
         if let Some(g) = &self.gate
             && !g.gate.before_commit(self.writes).await
         {
@@ -330,8 +359,8 @@ impl Tx {
     async fn next(&mut self, sql: impl SqlSafeStr, mut args: Vec<Arg>) -> Result<(SqlStr, Vec<Arg>), StoreError> {
         self.usable()?;
         let sql = sql.into_sql_str();
-        self.statements = self.statements.wrapping_add(1);
-        if self.statements.is_multiple_of(STATEMENTS_AT_ONCE) {
+        self.tally.statements = self.tally.statements.wrapping_add(1);
+        if self.tally.statements.is_multiple_of(STATEMENTS_AT_ONCE) {
             tokio::task::yield_now().await;
         }
         for a in &mut args {

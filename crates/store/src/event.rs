@@ -46,10 +46,37 @@ fn read(r: &Row) -> Result<Event, StoreError> {
     })
 }
 
-/// The next number of a counter; whoever takes one holds the counter until the end of the transaction.
-pub(crate) async fn next_number(tx: &mut Tx, counter: &str) -> Result<i64, StoreError> {
+/// The next number of a counter; whoever takes one holds the counter until the end of the transaction. Only the first of a
+/// transaction is taken in the database; what was taken after it is written by [`settle_counters`].
+pub(crate) async fn next_number(tx: &mut Tx, counter: &'static str) -> Result<i64, StoreError> {
+    if let Some(c) = tx.counters.iter_mut().find(|c| c.name == counter) {
+        c.taken += 1;
+        return Ok(c.taken);
+    }
     let sql = "UPDATE counter SET value = value + 1 WHERE name = $1 RETURNING value";
-    tx.opt(sql, args![counter]).await?.ok_or_else(|| corrupt("counter"))?.int("value")
+    let taken = tx.opt(sql, args![counter]).await?.ok_or_else(|| corrupt("counter"))?.int("value")?;
+    tx.counters.push(Counter { name: counter, taken, written: taken });
+    Ok(taken)
+}
+
+/// A counter as a transaction holds it.
+pub(crate) struct Counter {
+    name: &'static str,
+    /// The last number that was taken.
+    taken: i64,
+    /// The number in the row.
+    written: i64,
+}
+
+/// Writes what this transaction took of counters: before its commit, and before anybody reads a counter's row in it.
+pub(crate) async fn settle_counters(tx: &mut Tx) -> Result<(), StoreError> {
+    for n in 0..tx.counters.len() {
+        let Some(c) = tx.counters.get_mut(n).filter(|c| c.taken != c.written) else { continue };
+        c.written = c.taken;
+        let a = args![c.name, c.taken];
+        tx.exec("UPDATE counter SET value = $2 WHERE name = $1", a).await?;
+    }
+    Ok(())
 }
 
 /// Adds an event and gives it the next number (its own `id` does not matter).
@@ -83,6 +110,7 @@ pub async fn after(tx: &mut Tx, id: i64, limit: u32, visible: &Visible) -> Resul
 /// # Errors
 /// What the database says.
 pub async fn latest_id(tx: &mut Tx) -> Result<i64, StoreError> {
+    settle_counters(tx).await?;
     tx.opt("SELECT value FROM counter WHERE name = 'event'", args![]).await?.ok_or_else(|| corrupt("counter"))?.int("value")
 }
 

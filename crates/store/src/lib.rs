@@ -54,4 +54,4 @@ pub mod vm;
 pub use db::{Dialect, Gate, Passage, Store, Tx};
 pub use error::StoreError;
 pub use list::{PAGE_DEFAULT, PAGE_MAX, Page, Paged, SortKey};
-pub use mark::Mark;
+pub use mark::{Mark, Spent};

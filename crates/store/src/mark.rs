@@ -15,11 +15,25 @@ pub enum Mark {
     Hosts,
 }
 
-/// How often each mark was committed.
+/// How often each mark was committed, and what all transactions have cost so far.
 #[derive(Debug, Default)]
 pub(crate) struct Epochs {
     credentials: AtomicU64,
     hosts: AtomicU64,
+    statements: AtomicU64,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+/// What the transactions of a [`crate::Store`] have cost so far, for benches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Statements.
+    pub statements: u64,
+    /// Transactions that only read.
+    pub reads: u64,
+    /// Transactions that write.
+    pub writes: u64,
 }
 
 impl Epochs {
@@ -36,7 +50,18 @@ impl Epochs {
 
     /// All epochs as they are now.
     pub(crate) fn now(&self) -> Epochs {
-        Epochs { credentials: self.get(Mark::Credentials).into(), hosts: self.get(Mark::Hosts).into() }
+        Epochs { credentials: self.get(Mark::Credentials).into(), hosts: self.get(Mark::Hosts).into(), ..Epochs::default() }
+    }
+
+    /// A transaction has ended.
+    pub(crate) fn spend(&self, writes: bool, statements: u32) {
+        (if writes { &self.writes } else { &self.reads }).fetch_add(1, Ordering::Relaxed);
+        self.statements.fetch_add(u64::from(statements), Ordering::Relaxed);
+    }
+
+    pub(crate) fn spent(&self) -> Spent {
+        let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Spent { statements: of(&self.statements), reads: of(&self.reads), writes: of(&self.writes) }
     }
 
     pub(crate) fn grow(&self, marks: &[Mark]) {

@@ -17,6 +17,8 @@ use crate::db::WAIT_MAX;
 use crate::sql::{Arg, Cell, Row};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +28,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 const READERS_MAX: usize = 8;
 /// Statements that each connection keeps prepared.
 const PREPARED_MAX: usize = 256;
+/// Pages of the log after which its content is brought into the file. Pages that are written again and again until then
+/// are brought there once; more would only make the first look after a crash longer.
+const WAL_PAGES: u32 = 4000;
 /// How long a reader waits for SQLite's own short locks (the end of another process, a recovery).
 const READER_BUSY: Duration = Duration::from_secs(1);
 /// Wait between two tries to begin to write while another process does.
@@ -40,7 +45,7 @@ pub(crate) struct Sqlite {
 
 /// Connections of one kind, and who may have one.
 struct Pool {
-    free: Mutex<Vec<Connection>>,
+    free: Mutex<Vec<Opened>>,
     places: Arc<Semaphore>,
 }
 
@@ -78,9 +83,16 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// An open connection.
+struct Opened {
+    connection: Connection,
+    /// Names of the columns of statements, by their text: making them anew costs more than a small statement.
+    names: RefCell<HashMap<String, Arc<[String]>>>,
+}
+
 /// A connection that is lent out; it goes home when dropped.
 struct Held {
-    connection: Option<Connection>,
+    connection: Option<Opened>,
     pool: Arc<Pool>,
     _place: OwnedSemaphorePermit,
 }
@@ -95,7 +107,26 @@ impl Drop for Held {
 
 impl Held {
     fn get(&self) -> Result<&Connection, StoreError> {
+        Ok(&self.opened()?.connection)
+    }
+
+    fn opened(&self) -> Result<&Opened, StoreError> {
         self.connection.as_ref().ok_or_else(closed)
+    }
+
+    /// Names of the columns of a statement with this text.
+    fn names(&self, sql: &str, statement: &CachedStatement<'_>) -> Result<Arc<[String]>, StoreError> {
+        let mut known = self.opened()?.names.borrow_mut();
+        // The number tells whether a schema script has changed what `*` is.
+        if let Some(names) = known.get(sql).filter(|n| n.len() == statement.column_count()) {
+            return Ok(names.clone());
+        }
+        let names: Arc<[String]> = statement.column_names().into_iter().map(str::to_string).collect();
+        if known.len() >= PREPARED_MAX {
+            known.clear();
+        }
+        known.insert(sql.to_string(), names.clone());
+        Ok(names)
     }
 }
 
@@ -106,7 +137,8 @@ fn closed() -> StoreError {
 impl Pool {
     fn new(connections: Vec<Connection>) -> Arc<Pool> {
         let places = Arc::new(Semaphore::new(connections.len()));
-        Arc::new(Pool { free: Mutex::new(connections), places })
+        let opened = connections.into_iter().map(|connection| Opened { connection, names: RefCell::default() });
+        Arc::new(Pool { free: Mutex::new(opened.collect()), places })
     }
 
     /// A connection, in the order in which they were asked for.
@@ -134,9 +166,11 @@ impl Sqlite {
     pub(crate) fn open(url: &str, synchronous: &str) -> Result<Sqlite, StoreError> {
         let path = path(url)?;
         make_private(&path).map_err(|e| StoreError::Db(sqlx::Error::Io(e)))?;
+        // In memory: what savepoints would undo is written to a temporary file otherwise, which costs as much as the log.
         // What was removed is overwritten: a former user-data may hold a password (`reliability.md` Y2).
         let settings = format!(
-            "PRAGMA secure_delete = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000;"
+            "PRAGMA secure_delete = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; \
+             PRAGMA wal_autocheckpoint = {WAL_PAGES}; PRAGMA temp_store = MEMORY;"
         );
         let writer = connect(&path, WAIT_MAX, &settings)?;
         // Others are waited for between two tries, not within SQLite: that would stop the executor's thread.
@@ -241,7 +275,7 @@ impl Session {
     /// Gives each row to `take` until it wants no more.
     fn rows(&self, sql: &str, args: &[Arg], mut take: impl FnMut(Row) -> Result<bool, StoreError>) -> Result<(), StoreError> {
         let mut statement = self.prepared(sql, args)?;
-        let names: Arc<[String]> = statement.column_names().into_iter().map(str::to_string).collect();
+        let names = self.held.names(sql, &statement)?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
             let cells = (0..names.len()).map(|i| cell(row.get_ref(i)?)).collect::<Result<_, StoreError>>()?;
@@ -449,7 +483,7 @@ mod tests {
 
     fn open(dir: &tempfile::TempDir) -> Sqlite {
         let s = Sqlite::open(&format!("sqlite://{}", dir.path().join("x.db").display()), "FULL").unwrap();
-        lock(&s.writer.free)[0].execute_batch("CREATE TABLE t (n BIGINT)").unwrap();
+        lock(&s.writer.free)[0].connection.execute_batch("CREATE TABLE t (n BIGINT)").unwrap();
         s
     }
 
@@ -494,7 +528,9 @@ mod tests {
             l.await.unwrap().unwrap();
         }
         assert_eq!(seen(&s).await, 5);
-        assert!(lock(&s.group).waiting.is_empty() && lock(&s.writer.free)[0].is_autocommit());
+        assert!(lock(&s.group).waiting.is_empty());
+        // Those who wait are told a moment before the connection comes back.
+        assert!(s.writer.take().await.unwrap().get().unwrap().is_autocommit());
     }
 
     #[tokio::test]

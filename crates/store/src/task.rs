@@ -181,10 +181,10 @@ pub async fn claim(tx: &mut Tx, owner: &str, now: Time, lease_until: Time, limit
     Ok(claimed)
 }
 
-/// Leases a task to `owner`, if it is still due at `now`.
+/// Leases a task to `owner`, if it is still due at `now`; one that nobody has worked on yet begins to run.
 pub(crate) async fn lease(tx: &mut Tx, id: TaskId, owner: &str, now: Time, until: Time) -> Result<Option<Task>, StoreError> {
-    let sql = "UPDATE task SET lease_owner = $1, lease_until = $2, woken = 0 WHERE id = $3 AND state IN ('queued', 'running') \
-               AND not_before <= $4 AND (lease_until IS NULL OR lease_until <= $4) RETURNING *";
+    let sql = "UPDATE task SET lease_owner = $1, lease_until = $2, woken = 0, state = 'running', started_at = COALESCE(started_at, $4) \
+               WHERE id = $3 AND state IN ('queued', 'running') AND not_before <= $4 AND (lease_until IS NULL OR lease_until <= $4) RETURNING *";
     tx.opt(sql, args![owner, until, id, now]).await?.as_ref().map(read).transpose()
 }
 

@@ -177,18 +177,25 @@ pub async fn update(tx: &mut Tx, vm: &Vm, expected: i64) -> Result<(), StoreErro
                generation = $9, host_id = $10, placement = $11, observed = $12, created_at = $13, updated_at = $14, observed_state = $15, \
                observed_generation = $16, settled = $17, drift = $18, ips = $19, cpus = $20, memory_bytes = $21, need_vcpus = $22, \
                need_memory_bytes = $23, need_disk_bytes = $24, share_bytes = $25, version = version + 1 WHERE id = $26 AND generation = $27";
-    let former_host: Option<HostId> = match tx.opt("SELECT host_id FROM vm WHERE id = $1", args![vm.id]).await? {
-        Some(row) => row.opt_id("host_id")?,
-        None => return Err(StoreError::Stale),
+    let Some(row) = tx.opt("SELECT host_id, labels, spec, former_spec, share_bytes FROM vm WHERE id = $1", args![vm.id]).await? else {
+        return Err(StoreError::Stale);
     };
+    let former_host: Option<HostId> = row.opt_id("host_id")?;
     let mut a = columns(vm)?;
+    let same_sides = [(2, "labels"), (4, "spec"), (5, "former_spec")].into_iter().all(|(n, column)| is_text(a.get(n), row.opt_str(column)));
     a.push(Arg::from(expected));
     if tx.exec(sql, a).await? == 0 {
         return Err(StoreError::Stale);
     }
-    weigh(tx, vm.host).await?;
+    // The sum of a host changes only with its VMs and what they take of it.
+    if former_host != vm.host || row.int("share_bytes")? != i64::try_from(vm.host_memory_share()).unwrap_or(i64::MAX) {
+        weigh(tx, vm.host).await?;
+    }
     if former_host != vm.host {
         weigh(tx, former_host).await?;
+    }
+    if same_sides {
+        return Ok(());
     }
     for sql in [
         "DELETE FROM vm_label WHERE vm_id = $1",
@@ -199,6 +206,11 @@ pub async fn update(tx: &mut Tx, vm: &Vm, expected: i64) -> Result<(), StoreErro
         tx.exec(sql, args![vm.id]).await?;
     }
     write_side_tables(tx, vm).await
+}
+
+/// Whether a column holds exactly what is about to be written.
+fn is_text(new: Option<&Arg>, old: Result<Option<&str>, StoreError>) -> bool {
+    matches!((new, old), (Some(Arg::Text(new)), Ok(old)) if new.as_deref() == old)
 }
 
 /// Sums up anew what the VMs of a host take.
@@ -289,7 +301,8 @@ pub async fn with_states(tx: &mut Tx, ids: &[VmId]) -> Result<Vec<(RowState, Vm)
 pub async fn observe(tx: &mut Tx, id: VmId, observed: &Observed, host: HostId) -> Result<bool, StoreError> {
     let sql = "UPDATE vm SET observed = $1, observed_state = $2, observed_generation = $3, settled = $4, drift = $5, ips = $6, version = version + 1, \
                share_bytes = CASE WHEN desired IN ('running', 'paused') OR $9 = 1 THEN need_memory_bytes ELSE 0 END \
-               WHERE id = $7 AND host_id = $8 AND observed_generation <= $3 AND observed <> $1";
+               WHERE id = $7 AND host_id = $8 AND observed_generation <= $3 AND observed <> $1 RETURNING share_bytes";
+    let Some(before) = tx.opt("SELECT share_bytes FROM vm WHERE id = $1", args![id]).await? else { return Ok(false) };
     let a = args![
         json(observed)?,
         word(&observed.state)?,
@@ -301,11 +314,11 @@ pub async fn observe(tx: &mut Tx, id: VmId, observed: &Observed, host: HostId) -
         host,
         observed.state.takes_memory(),
     ];
-    let changed = tx.exec(sql, a).await? > 0;
-    if changed {
+    let Some(after) = tx.opt(sql, a).await? else { return Ok(false) };
+    if after.int("share_bytes")? != before.int("share_bytes")? {
         weigh(tx, Some(host)).await?;
     }
-    Ok(changed)
+    Ok(true)
 }
 
 /// Removes a VM with its side rows and tickets; false when there is none.
@@ -356,6 +369,20 @@ impl Stored {
 pub async fn observed_on_host(tx: &mut Tx, host: HostId) -> Result<HashMap<VmId, Stored>, StoreError> {
     let rows = tx.all("SELECT id, observed FROM vm WHERE host_id = $1", args![host]).await?;
     rows.iter().map(|r| Ok((r.id("id")?, Stored(r.text("observed")?)))).collect()
+}
+
+/// As [`observed_on_host`], of these VMs only.
+///
+/// # Errors
+/// What the database says.
+pub async fn observed_of(tx: &mut Tx, host: HostId, vms: &[VmId]) -> Result<HashMap<VmId, Stored>, StoreError> {
+    let mut found = HashMap::with_capacity(vms.len());
+    for id in vms.iter().copied() {
+        if let Some(r) = tx.opt("SELECT observed FROM vm WHERE id = $1 AND host_id = $2", args![id, host]).await? {
+            found.insert(id, Stored(r.text("observed")?));
+        }
+    }
+    Ok(found)
 }
 
 /// The identities of all VMs.

@@ -64,6 +64,27 @@ async fn audited(store: &Store, n: usize) {
 }
 
 #[tokio::test]
+async fn numbers_and_chain_go_on_from_one_transaction_to_the_next() {
+    for store in stores().await {
+        let mut written = 0;
+        for in_one in 0..4 {
+            let mut tx = store.write().await.unwrap();
+            for _ in 0..in_one {
+                written += 1;
+                assert_eq!(event::append(&mut tx, &event_row(ObjectRef::System, "x")).await.unwrap(), written);
+                assert_eq!(audit::append(&mut tx, &audit_row("x")).await.unwrap(), written);
+            }
+            let seen = (event::latest_id(&mut tx).await.unwrap(), audit::head(&mut tx).await.unwrap().0);
+            assert_eq!(seen, (written, written), "within the transaction, too");
+            tx.commit().await.unwrap();
+        }
+        let mut tx = store.read().await.unwrap();
+        assert_eq!(event::latest_id(&mut tx).await.unwrap(), written);
+        assert_eq!(audit::verify(&mut tx).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn audit_records_are_listed_and_verified() {
     for store in stores().await {
         audited(&store, 2500).await;

@@ -97,14 +97,25 @@ pub(super) async fn write(tx: &mut Tx, host: &Host, report: &Report, now: Time) 
     let mut behind = 0;
     virga_store::host::set_last_report(tx, host.id, now).await?;
     let told_of_vms = report.full || !report.vms.is_empty();
-    let there = if told_of_vms { virga_store::vm::observed_on_host(tx, host.id).await? } else { HashMap::new() };
+    let there = match (told_of_vms, report.full) {
+        (false, _) => HashMap::new(),
+        // Which VMs it does not know any more is told by a full report only.
+        (true, true) => virga_store::vm::observed_on_host(tx, host.id).await?,
+        (true, false) => virga_store::vm::observed_of(tx, host.id, &report.vms.iter().map(|v| v.id).collect::<Vec<_>>()).await?,
+    };
     take_facts(tx, host, report, &there).await?;
     for v in &report.vms {
         // After a manager's start every host tells everything again, and hardly anything of it is news.
         let news = v.progress.is_some() || there.get(&v.id).is_none_or(|row| !row.is(&v.observed));
-        if news {
+        if let Some(before) = if news { virga_store::vm::get(tx, v.id).await? } else { None } {
             // Agents that do not count their reports begin anew with each full one.
-            behind = behind.max(take_vm(tx, host, v, report.full && report.revision == 0, report.full, now).await?);
+            let how = Taking { anew: report.full && report.revision == 0, full: report.full, now };
+            let taken = take_vm(tx, host, before, v, how).await?;
+            behind = behind.max(taken.behind);
+            // Progress alone is a reason to look, too: the task shows it.
+            if taken.changed || (taken.heard && v.progress.is_some()) {
+                virga_store::task::wake(tx, ObjectRef::Vm(v.id)).await?;
+            }
         }
     }
     let told: HashSet<VmId> = report.vms.iter().map(|v| v.id).collect();
@@ -114,25 +125,21 @@ pub(super) async fn write(tx: &mut Tx, host: &Host, report: &Report, now: Time) 
     Ok(behind)
 }
 
-/// Takes what an agent answered to a call about one VM.
+/// Takes what an agent answered to a call about one VM. The task that called is not woken: whoever brings the answer looks
+/// at it in the same transaction.
 ///
 /// # Errors
 /// The database is not there; the next report says the same.
-pub async fn take_answer(manager: &Manager, host: &Host, answer: &VmReport) -> Result<(), Error> {
+pub async fn take_answer(manager: &Manager, tx: &mut Tx, host: &Host, answer: &VmReport) -> Result<(), Error> {
     manager.stats.set_progress(answer.id, answer.progress.clone());
-    let mut tx = manager.store.write().await?;
+    let Some(before) = virga_store::vm::get(tx, answer.id).await? else { return Ok(()) };
     let mut answer = answer.clone();
-    if answer.observed.state == VmState::Unknown
-        && let Some(before) = virga_store::vm::get(&mut tx, answer.id).await?
-    {
+    if answer.observed.state == VmState::Unknown {
         // An agent that has just been told of a VM has not looked at it yet. That nothing can be found out is for its
         // reports to say.
         answer.observed.state = before.observed.state;
     }
-    take_vm(&mut tx, host, &answer, false, false, manager.now()).await?;
-    tx.commit().await?;
-    manager.committed();
-    Ok(())
+    take_vm(tx, host, before, &answer, Taking { anew: false, full: false, now: manager.now() }).await.map(|_| ())
 }
 
 async fn take_facts(tx: &mut Tx, host: &Host, report: &Report, there: &HashMap<VmId, Stored>) -> Result<(), Error> {
@@ -145,16 +152,38 @@ async fn take_facts(tx: &mut Tx, host: &Host, report: &Report, there: &HashMap<V
     Ok(virga_store::host::set_facts(tx, host.id, &facts).await?)
 }
 
-/// One VM. A VM of another host, or of none, is not this host's to speak about: `observe` sees to it. What was said
-/// earlier and arrives later (an answer or a report that was long under way) is ignored, unless `anew`: then the host
-/// begins to count anew. Answers with the revision of the row, when that is newer and the host counts too low; 0: not.
-async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, anew: bool, full: bool, now: Time) -> Result<u64, Error> {
-    let Some(before) = virga_store::vm::get(tx, report.id).await? else { return Ok(0) };
+/// How what is said about a VM is taken.
+#[derive(Clone, Copy)]
+struct Taking {
+    /// The host begins to count anew.
+    anew: bool,
+    /// It is part of a full report.
+    full: bool,
+    /// When.
+    now: Time,
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Taken {
+    /// The revision of the row, when that is newer and the host counts too low; 0: not.
+    behind: u64,
+    /// It was no late word.
+    heard: bool,
+    /// The row has changed.
+    changed: bool,
+}
+
+/// One VM, whose row is `before`. A VM of another host, or of none, is not this host's to speak about: `observe` sees to it.
+/// What was said earlier and arrives later (an answer or a report that was long under way) is ignored, unless `anew`.
+async fn take_vm(tx: &mut Tx, host: &Host, before: Vm, report: &VmReport, how: Taking) -> Result<Taken, Error> {
+    let Taking { anew, full, now } = how;
     if !anew && before.observed.revision > report.observed.revision {
         // Of a part of what a host says nobody can tell whether it was late, unless it speaks of a newer order than the
         // row knows of: then the host's count was lost with its journal, and it would not be heard for ever.
         let lost_count = full || report.observed.generation > before.observed.generation;
-        return Ok(if lost_count && before.host == Some(host.id) { before.observed.revision } else { 0 });
+        let behind = if lost_count && before.host == Some(host.id) { before.observed.revision } else { 0 };
+        return Ok(Taken { behind, ..Taken::default() });
     }
     let retold;
     let observed = if let Some(ahead) = super::ahead::observed(tx, host, &before, report).await? {
@@ -173,11 +202,7 @@ async fn take_vm(tx: &mut Tx, host: &Host, report: &VmReport, anew: bool, full: 
     if changed {
         tell(tx, &before, observed, now).await?;
     }
-    // Progress alone is a reason to look, too: the task shows it.
-    if changed || report.progress.is_some() {
-        virga_store::task::wake(tx, ObjectRef::Vm(report.id)).await?;
-    }
-    Ok(0)
+    Ok(Taken { behind: 0, heard: true, changed })
 }
 
 /// VMs that rows place on the host and that the host, whose hypervisor answers, does not know. What a row learned after

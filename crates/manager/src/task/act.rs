@@ -3,7 +3,8 @@
 use virga_crash::{Step as Point, step};
 use virga_decide::task::{Call, Facts, Write};
 use virga_model::event::{Event, Severity};
-use virga_model::order::{CallHead, NodeAnswer, NodeCall};
+use virga_model::host::Host;
+use virga_model::order::{CallHead, NodeAnswer, NodeCall, VmReport};
 use virga_model::task::{ObjectRef, Task, TaskKind};
 use virga_model::vm::{StopMode, Vm, VmSpec};
 use virga_model::{Error, HostId};
@@ -15,17 +16,23 @@ use crate::state::Manager;
 /// Milliseconds that a call to an agent may take. Agents answer at once; what takes time shows in reports.
 pub(super) const CALL_DEADLINE_MS: u64 = 15_000;
 
-/// Calls an agent, and writes down what it answers.
+/// A call with what it needs of rows, read in the transaction in which it was decided.
+#[derive(Clone, Debug)]
+pub(super) struct Addressed {
+    host: Host,
+    call: NodeCall,
+}
+
+/// Reads what a call needs; `known` is the VM's host.
 ///
 /// # Errors
-/// Unavailable when the agent did not answer; otherwise what it says, and nothing has changed there.
-pub(super) async fn call(manager: &Manager, task: &Task, facts: &Facts, call: &Call) -> Result<(), Error> {
+/// Conflict when the object or its host is gone.
+pub(super) async fn address(tx: &mut Tx, facts: &Facts, known: Option<Host>, call: &Call) -> Result<Addressed, Error> {
     let gone = || Error::conflict("The object or its host is gone.");
-    let mut tx = manager.store.read().await?;
     let (host, node_call) = match call {
         Call::EnsureVm => {
             let vm = facts.vm.as_ref().ok_or_else(gone)?;
-            let order = facts::order(&mut tx, vm).await?;
+            let order = facts::order(tx, vm).await?;
             (vm.host.ok_or_else(gone)?, NodeCall::EnsureVm { order: Box::new(order) })
         }
         Call::Act(act) => {
@@ -34,12 +41,23 @@ pub(super) async fn call(manager: &Manager, task: &Task, facts: &Facts, call: &C
         }
         Call::DropImage(h) => (*h, NodeCall::DropImage { image: facts.image.as_ref().ok_or_else(gone)?.id }),
         Call::DropNetwork(h) => {
-            let network = facts::network_ref(&mut tx, facts.network.as_ref().ok_or_else(gone)?.id).await?;
+            let network = facts::network_ref(tx, facts.network.as_ref().ok_or_else(gone)?.id).await?;
             (*h, NodeCall::DropNetwork { network })
         }
     };
-    let host = virga_store::host::get(&mut tx, host).await?.ok_or_else(gone)?;
-    drop(tx);
+    let host = match known.filter(|h| h.id == host) {
+        Some(h) => h,
+        None => virga_store::host::get(tx, host).await?.ok_or_else(gone)?,
+    };
+    Ok(Addressed { host, call: node_call })
+}
+
+/// Calls an agent. What it says about a VM is answered together with its host, to be written down; the rest is written.
+///
+/// # Errors
+/// Unavailable when the agent did not answer; otherwise what it says, and nothing has changed there.
+pub(super) async fn call(manager: &Manager, task: &Task, facts: &Facts, call: &Call, to: Addressed) -> Result<Option<(Host, Box<VmReport>)>, Error> {
+    let Addressed { host, call: node_call } = to;
     let head = CallHead { task: task.id, epoch: host.epoch, deadline_ms: CALL_DEADLINE_MS };
     let effect = async {
         // Whoever was held up for longer than its lease may be the second one at it: it tells agents nothing.
@@ -49,8 +67,8 @@ pub(super) async fn call(manager: &Manager, task: &Task, facts: &Facts, call: &C
         manager.nodes.call(&host, head, node_call).await
     };
     match step(Point::TaskCall, effect).await? {
-        NodeAnswer::Vm { report } => step(Point::AnswerTake, crate::node::report::take_answer(manager, &host, &report)).await,
-        NodeAnswer::Done => step(Point::HolderForget, forget_holder(manager, host.id, call, facts)).await,
+        NodeAnswer::Vm { report } => Ok(Some((host, report))),
+        NodeAnswer::Done => step(Point::HolderForget, forget_holder(manager, host.id, call, facts)).await.map(|()| None),
         NodeAnswer::Refused { error } => Err(error),
     }
 }

@@ -10,16 +10,16 @@ use virga_store::Tx;
 
 use crate::state::Manager;
 
-/// The facts of a task.
-pub(super) async fn gather(manager: &Manager, tx: &mut Tx, task: &Task) -> Result<Facts, Error> {
-    let mut facts = Facts::default();
+/// The facts of a task, and the row of the VM's host.
+pub(super) async fn gather(manager: &Manager, tx: &mut Tx, task: &Task) -> Result<(Facts, Option<Host>), Error> {
+    let (mut facts, mut host) = (Facts::default(), None);
     match task.object {
         ObjectRef::Vm(id) => {
             facts.vm = virga_store::vm::get(tx, id).await?;
-            facts.host = match facts.vm.as_ref().and_then(|v| v.host) {
-                Some(h) => virga_store::host::get(tx, h).await?.map(|h| fact(manager, &h)),
-                None => None,
-            };
+            if let Some(h) = facts.vm.as_ref().and_then(|v| v.host) {
+                host = virga_store::host::get(tx, h).await?;
+            }
+            facts.host = host.as_ref().map(|h| fact(manager, h));
             facts.progress = manager.stats.progress(id);
         }
         ObjectRef::Image(id) => {
@@ -36,7 +36,7 @@ pub(super) async fn gather(manager: &Manager, tx: &mut Tx, task: &Task) -> Resul
         let children = virga_store::task::children(tx, task.id).await?;
         facts.children = children.into_iter().map(|c| Child { state: c.state, object_name: c.object_name, error: c.error }).collect();
     }
-    Ok(facts)
+    Ok((facts, host))
 }
 
 fn fact(manager: &Manager, host: &Host) -> HostFact {

@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use virga_crash::Step as Point;
-use virga_decide::task::{Facts, Step, Write, next, refused};
+use virga_decide::task::{Call, Facts, Step, refused};
 use virga_model::order::Progress;
-use virga_model::task::{Task, TaskState};
-use virga_model::{Error, ErrorCode, TaskId};
+use virga_model::task::Task;
+use virga_model::{Error, ErrorCode, TaskId, Time};
+use virga_store::Tx;
 use virga_store::task_claim::{self, Class, Lease, Room};
 
-use super::act;
+use super::act::{self, Addressed};
 use super::places::{PARTY_MAX, Places};
+use super::turn::{self, Look, Next};
 use crate::state::{Manager, lock};
 use crate::task_new::ALL_TASKS_MAX;
 use crate::wall_clock::{self, WallClock};
@@ -23,9 +25,9 @@ use crate::wall_clock::{self, WallClock};
 /// Tasks that one manager works on at the same time.
 pub const TASKS_AT_ONCE: u32 = 64;
 /// Seconds of a lease; longer than any single step ([`act::CALL_DEADLINE_MS`]).
-const LEASE_SECONDS: i64 = 30;
+pub(super) const LEASE_SECONDS: i64 = 30;
 /// Milliseconds of a lease that must be left for a step; else it is drawn out first. As long as a call to an agent.
-const HOLD_AGAIN_MS: i64 = act::CALL_DEADLINE_MS.cast_signed();
+pub(super) const HOLD_AGAIN_MS: i64 = act::CALL_DEADLINE_MS.cast_signed();
 /// Longest sleep when nothing is due by this manager's knowledge; others may have made tasks.
 const IDLE: Duration = Duration::from_secs(1);
 /// First wait after a call that did not get through; doubles up to [`BACKOFF_MS_MAX`].
@@ -52,15 +54,19 @@ pub async fn run(manager: Arc<Manager>, mut stop: watch::Receiver<bool>) {
                 tracing::warn!(error = %e, "times of tasks cannot be brought back");
             }
         }
-        match claim(&manager, &places).await {
-            Ok(tasks) => {
-                for task in tasks {
-                    spawn(&manager, &places, task);
-                }
+        let idle = match claim(&manager, &places).await {
+            Ok((claimed, idle)) => {
+                claimed.into_iter().for_each(|c| spawn(&manager, &places, c));
+                idle
             }
-            Err(e) => tracing::warn!(error = %e, "tasks cannot be claimed"),
+            Err(e) => {
+                tracing::warn!(error = %e, "tasks cannot be claimed");
+                IDLE
+            }
+        };
+        if idle.is_zero() {
+            continue;
         }
-        let idle = idle_time(&manager).await;
         tokio::select! {
             // In this order, not at random: the same simulation takes the same steps.
             biased;
@@ -101,95 +107,125 @@ impl Drop for Place {
     }
 }
 
-fn spawn(manager: &Arc<Manager>, places: &Arc<Mutex<Places>>, task: Task) {
+fn spawn(manager: &Arc<Manager>, places: &Arc<Mutex<Places>>, claimed: Claimed) {
+    let Claimed { task, mut next } = claimed;
     let Some(task) = lock(places).take(task) else { return };
     let place = Place { manager: manager.clone(), places: places.clone(), id: task.id };
     virga_crash::spawn(async move {
-        let mut next = Some(task);
-        while let Some(task) = next {
-            if let Err(e) = work(&place.manager, task).await {
+        let mut again = Some(task);
+        while let Some(task) = again {
+            if let Err(e) = work(&place.manager, task, next.take()).await {
                 // The lease runs out and the task is looked at again.
                 tracing::warn!(task = %place.id, error = %e, "a task could not be worked on");
             }
-            next = lock(&place.places).done(place.id);
+            again = lock(&place.places).done(place.id);
         }
     });
 }
 
-async fn claim(manager: &Manager, places: &Mutex<Places>) -> Result<Vec<Task>, Error> {
+/// A task that was leased and has something to be done, with the step where it was decided.
+struct Claimed {
+    task: Task,
+    next: Option<Box<Next>>,
+}
+
+/// Claims what is due. Also answers how long to wait for more, when nobody wakes the runner.
+async fn claim(manager: &Manager, places: &Mutex<Places>) -> Result<(Vec<Claimed>, Duration), Error> {
     if lock(places).free(Class::Ha, &[]) == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), IDLE));
     }
     let now = manager.now();
     // A look costs a read; only what is due costs a write.
     let mut tx = manager.store.read().await?;
     let due = virga_store::task::next_due(&mut tx, now).await?;
     drop(tx);
-    if due.is_none_or(|t| t > now) {
-        return Ok(Vec::new());
+    if let Some(idle) = idle_time(due, now) {
+        return Ok((Vec::new(), idle));
     }
-    let claimed = async {
-        let mut tx = manager.store.write().await?;
-        let lease = Lease { owner: &manager.instance, now, until: now.plus_seconds(LEASE_SECONDS) };
-        let (mut tasks, mut counts) = (Vec::new(), Vec::new());
-        for class in Class::ALL {
-            let (free, held, mut turn) = {
-                let p = lock(places);
-                (p.free(class, &counts), p.held(class), p.turn(class))
-            };
-            // Nobody else can do what high availability does: it is one party, and no party of it waits for another.
-            let party_max = if class == Class::Ha { TASKS_AT_ONCE } else { PARTY_MAX };
-            let mut got = task_claim::claim(&mut tx, lease, class, Room { places: free, party_max, held: &held }, &mut turn).await?;
-            lock(places).served(class, turn);
-            counts.push((class, u32::try_from(got.len()).unwrap_or(u32::MAX)));
-            tasks.append(&mut got);
+    let claimed = match virga_crash::step(Point::TaskClaim, lease(manager, places, now, true)).await {
+        // One of them cannot be looked at: each by itself, so that it is the only one that stands still.
+        Err(e) if !e.code.retryable() => {
+            tracing::warn!(error = %e, "a claimed task cannot be looked at");
+            virga_crash::step(Point::TaskClaim, lease(manager, places, now, false)).await
         }
-        tx.commit().await?;
-        Ok(tasks)
-    };
-    virga_crash::step(Point::TaskClaim, claimed).await
+        done => done,
+    }?;
+    // More may be due, unless all places are taken: then the one that comes free wakes us.
+    let idle = if claimed.is_empty() { IDLE } else { Duration::ZERO };
+    Ok((claimed, idle))
 }
 
-async fn idle_time(manager: &Manager) -> Duration {
-    let now = manager.now();
-    let due = async {
-        let mut tx = manager.store.read().await?;
-        virga_store::task::next_due(&mut tx, now).await
-    };
-    match due.await {
-        Ok(Some(t)) if t > now => Duration::from_millis(u64::try_from(t.millis_since(now)).unwrap_or(0).saturating_add(1)).min(IDLE),
-        // Due now, but not claimed: all places are taken, and the one that ends wakes us.
-        _ => IDLE,
+/// Leases due tasks, class by class, and moves them on in the same transaction: what only waits on or has ended needs no
+/// transaction of its own, and no place.
+async fn lease(manager: &Manager, places: &Mutex<Places>, now: Time, look: bool) -> Result<Vec<Claimed>, Error> {
+    let mut tx = manager.store.write().await?;
+    let lease = Lease { owner: &manager.instance, now, until: now.plus_seconds(LEASE_SECONDS) };
+    let (mut tasks, mut counts, mut turns) = (Vec::new(), Vec::new(), Vec::new());
+    for class in Class::ALL {
+        let (free, held, mut turn) = {
+            let p = lock(places);
+            (p.free(class, &counts), p.held(class), p.turn(class))
+        };
+        // Nobody else can do what high availability does: it is one party, and no party of it waits for another.
+        let party_max = if class == Class::Ha { TASKS_AT_ONCE } else { PARTY_MAX };
+        let mut got = task_claim::claim(&mut tx, lease, class, Room { places: free, party_max, held: &held }, &mut turn).await?;
+        turns.push((class, turn));
+        counts.push((class, u32::try_from(got.len()).unwrap_or(u32::MAX)));
+        tasks.append(&mut got);
+    }
+    let mut claimed = Vec::with_capacity(tasks.len());
+    let all = tasks.len();
+    for mut task in tasks {
+        let next = if look { turn::claimed(manager, &mut tx, &mut task).await? } else { Some(None) };
+        if let Some(next) = next {
+            claimed.push(Claimed { task, next });
+        }
+    }
+    tx.commit().await?;
+    let mut p = lock(places);
+    turns.into_iter().for_each(|(class, turn)| p.served(class, turn));
+    drop(p);
+    if claimed.len() < all {
+        // Others may have waited for those that ended, and more may be due than there were places.
+        manager.committed();
+    }
+    Ok(claimed)
+}
+
+/// How long to wait until something is due; none: something is.
+fn idle_time(due: Option<Time>, now: Time) -> Option<Duration> {
+    match due {
+        Some(t) if t <= now => None,
+        Some(t) => Some(Duration::from_millis(u64::try_from(t.millis_since(now)).unwrap_or(0).saturating_add(1)).min(IDLE)),
+        None => Some(IDLE),
     }
 }
 
-/// Works on a task until it has ended or has to wait.
-async fn work(manager: &Manager, mut task: Task) -> Result<(), Error> {
-    if task.state == TaskState::Queued {
-        task.state = TaskState::Running;
-        task.started_at = Some(manager.now());
-        save(manager, &mut task, Point::TaskHold, None, None).await?;
-    }
+/// Works on a task until it has ended or has to wait. `next`: what to begin with.
+async fn work(manager: &Manager, mut task: Task, mut next: Option<Box<Next>>) -> Result<(), Error> {
     for _ in 0..STEPS_MAX {
-        let mut tx = manager.store.read().await?;
-        // Somebody may have asked to stop it, and another manager may have taken it over.
-        match virga_store::task::get(&mut tx, task.id).await? {
-            Some(row) if row.lease_owner.as_deref() == Some(&*manager.instance) && !row.state.is_final() => task.cancel = row.cancel,
-            _ => return Ok(()),
-        }
-        if task.lease_until.is_none_or(|t| t.millis_since(manager.now()) < HOLD_AGAIN_MS) {
-            drop(tx);
-            save(manager, &mut task, Point::TaskHold, None, None).await?;
-            continue;
-        }
-        let facts = super::facts::gather(manager, &mut tx, &task).await?;
-        drop(tx);
-        let mut step = next(&task, &facts, manager.now());
-        tracing::debug!(task = %task.id, kind = %task.kind, ?step, "next step");
-        if let Step::Call(call) = &step {
-            match act::call(manager, &task, &facts, call).await {
-                Ok(()) => {
-                    task.attempt = 0;
+        let now = match next.take() {
+            Some(now) => now,
+            None => {
+                let mut tx = manager.store.read().await?;
+                let found = turn::look(manager, &mut tx, &mut task).await?;
+                drop(tx);
+                match found {
+                    Look::Gone => return Ok(()),
+                    Look::Hold => {
+                        save(manager, &mut task, Point::TaskHold, async |tx, task| turn::hold(manager, tx, task).await).await?;
+                        continue;
+                    }
+                    Look::Next(now) => now,
+                }
+            }
+        };
+        let Next { facts, mut step, call } = *now;
+        if let (Step::Call(call), Some(to)) = (&step, call) {
+            match tell(manager, &mut task, &facts, call, to).await {
+                Ok(Told::Over) => return Ok(()),
+                Ok(Told::Next(then)) => {
+                    next = then;
                     continue;
                 }
                 Err(e) if e.code.retryable() => return back_off(manager, &mut task, &e).await,
@@ -197,30 +233,62 @@ async fn work(manager: &Manager, mut task: Task) -> Result<(), Error> {
             }
         }
         match step {
-            Step::Wait { ms, why, progress } => return wait(manager, &mut task, ms, why, progress).await,
             Step::Call(_) => return Err(Error::internal("A refused call is answered by no other call.")),
-            Step::Write(w) => match save(manager, &mut task, Point::TaskWrite, Some((&facts, &w)), None).await {
-                Ok(()) => {}
-                Err(e) if e.code == ErrorCode::PreconditionFailed => {}
-                Err(e) => return Err(e),
-            },
-            Step::Done(text) => return end(manager, &mut task, &facts, TaskState::Succeeded, text, None).await,
-            Step::Cancelled(text) => return end(manager, &mut task, &facts, TaskState::Cancelled, text, None).await,
-            Step::Failed(e) => return end(manager, &mut task, &facts, TaskState::Failed, String::new(), Some(e)).await,
+            Step::Write(w) => {
+                let change = async |tx: &mut Tx, task: &mut Task| {
+                    act::write(manager, tx, task, &facts, &w).await?;
+                    turn::hold(manager, tx, task).await
+                };
+                match save(manager, &mut task, Point::TaskWrite, change).await {
+                    Err(e) if e.code != ErrorCode::PreconditionFailed => return Err(e),
+                    _ => {}
+                }
+            }
+            Step::Wait { ms, why, progress } => return wait(manager, &mut task, ms, why, progress).await,
+            step => {
+                let now = Next { facts, step, call: None };
+                return save(manager, &mut task, Point::TaskEnd, async |tx, task| turn::rest(manager, tx, task, &now).await.map(|_| ())).await;
+            }
         }
     }
     tracing::error!(task = %task.id, kind = %task.kind, "a task takes more steps than it should; it is looked at again later");
     wait(manager, &mut task, BACKOFF_MS_MAX, "is looked at again".into(), None).await
 }
 
+/// How it goes on after a call.
+enum Told {
+    /// The task has ended or waits.
+    Over,
+    /// With this step, or with another look.
+    Next(Option<Box<Next>>),
+}
+
+/// Calls an agent. What it answers about a VM is written down, and the task moved on, in one transaction.
+async fn tell(manager: &Manager, task: &mut Task, facts: &Facts, call: &Call, to: Addressed) -> Result<Told, Error> {
+    let answer = act::call(manager, task, facts, call, to).await?;
+    task.attempt = 0;
+    let Some((host, report)) = answer else { return Ok(Told::Next(None)) };
+    let mut moved = task.clone();
+    let taken = async {
+        let mut tx = manager.store.write().await?;
+        crate::node::report::take_answer(manager, &mut tx, &host, &report).await?;
+        let told = match turn::look(manager, &mut tx, &mut moved).await? {
+            Look::Next(next) if turn::rest(manager, &mut tx, &mut moved, &next).await? => Told::Over,
+            Look::Next(next) => Told::Next(Some(next)),
+            Look::Gone | Look::Hold => Told::Next(None),
+        };
+        tx.commit().await?;
+        manager.committed();
+        Ok(told)
+    };
+    let told = virga_crash::step(Point::AnswerTake, taken).await?;
+    *task = moved;
+    Ok(told)
+}
+
 /// Gives the task back until later.
 async fn wait(manager: &Manager, task: &mut Task, ms: i64, why: String, progress: Option<Progress>) -> Result<(), Error> {
-    task.message = why;
-    task.progress = progress.unwrap_or_else(|| Progress { step: task.message.clone(), ..Progress::default() });
-    task.not_before = manager.now().plus_millis(ms);
-    let owner = task.lease_owner.take();
-    task.lease_until = None;
-    save_row(manager, task, Point::TaskWait, owner.as_deref(), None, None).await
+    save(manager, task, Point::TaskWait, async |tx, task| turn::wait(manager, tx, task, ms, why.clone(), progress.clone()).await).await
 }
 
 async fn back_off(manager: &Manager, task: &mut Task, e: &Error) -> Result<(), Error> {
@@ -229,56 +297,17 @@ async fn back_off(manager: &Manager, task: &mut Task, e: &Error) -> Result<(), E
     wait(manager, task, ms, format!("{} Trying again.", e.message), None).await
 }
 
-/// Ends the task, with its event, and wakes the batch it belongs to.
-async fn end(manager: &Manager, task: &mut Task, facts: &Facts, state: TaskState, text: String, error: Option<Error>) -> Result<(), Error> {
-    task.state = state;
-    task.message = error.as_ref().map_or(text, |e| e.message.clone());
-    task.error = error;
-    task.ended_at = Some(manager.now());
-    if state == TaskState::Succeeded {
-        let total = task.progress.total.max(1);
-        task.progress = Progress { step: String::new(), done: total, total, unit: task.progress.unit.clone() };
-    }
-    save(manager, task, Point::TaskEnd, None, Some(facts)).await
-}
-
-/// Writes the task and, in the same transaction, the change of rows and the event of its end.
-async fn save(manager: &Manager, task: &mut Task, point: Point, change: Option<(&Facts, &Write)>, ended: Option<&Facts>) -> Result<(), Error> {
-    let owner = task.lease_owner.clone();
-    task.lease_until = Some(manager.now().plus_seconds(LEASE_SECONDS));
-    save_row(manager, task, point, owner.as_deref(), change, ended).await
-}
-
-async fn save_row(
-    manager: &Manager,
-    task: &mut Task,
-    point: Point,
-    owner: Option<&str>,
-    change: Option<(&Facts, &Write)>,
-    ended: Option<&Facts>,
-) -> Result<(), Error> {
-    let owner = owner.unwrap_or_default();
-    let before = task.doc.clone();
+/// Writes the task with what belongs to it, in a transaction of its own. The task is as before when that fails.
+async fn save(manager: &Manager, task: &mut Task, point: Point, change: impl AsyncFnOnce(&mut Tx, &mut Task) -> Result<(), Error>) -> Result<(), Error> {
+    let mut changed = task.clone();
     let written = async {
         let mut tx = manager.store.write().await?;
-        if let Some((facts, write)) = change {
-            act::write(manager, &mut tx, task, facts, write).await?;
-        }
-        virga_store::task::save(&mut tx, task, owner).await?;
-        if let Some(facts) = ended {
-            let text = format!("Task {} of {} {}: {}", task.kind, task.object_name, task.state, task.message);
-            act::event(manager, &mut tx, task, "task.ended", facts.vm.as_ref(), text).await?;
-            if let Some(parent) = task.parent {
-                virga_store::task::wake_task(&mut tx, parent).await?;
-            }
-        }
+        change(&mut tx, &mut changed).await?;
         tx.commit().await?;
         manager.committed();
         Ok(())
     };
-    let done = virga_crash::step(point, written).await;
-    if done.is_err() {
-        task.doc = before;
-    }
-    done
+    virga_crash::step(point, written).await?;
+    *task = changed;
+    Ok(())
 }
