@@ -1,0 +1,1 @@
+export default function Stub(_: object) { return null }
