@@ -38,7 +38,9 @@ pub fn answer(method: &Method, path: &str, headers: &HeaderMap) -> Option<Respon
         return None;
     }
     let path = path.trim_start_matches('/');
-    if path != INDEX && let Some(answer) = file(path, headers) {
+    if path != INDEX
+        && let Some(answer) = file(path, headers)
+    {
         return Some(answer);
     }
     if path.starts_with(HASHED) || path.starts_with(PROGRAMS) || !wants_page(headers) {

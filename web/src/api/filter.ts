@@ -2,7 +2,9 @@
 
 /** A value as it stands in a filter: bare when it may be, else quoted. */
 export function quoted(value: string): string {
-  return /^[A-Za-z0-9._:/+-]+$/.test(value) && !/^(and|or|not|in)$/i.test(value) ? value : `"${value.replace(/(["\\])/g, '\\$1')}"`
+  return /^[A-Za-z0-9._:/+-]+$/.test(value) && !/^(and|or|not|in)$/i.test(value)
+    ? value
+    : `"${value.replace(/(["\\])/g, '\\$1')}"`
 }
 
 /** One comparison. */
@@ -33,7 +35,12 @@ export function split(text: string, word: 'and' | 'or'): string[] {
     } else if (c === '"') inText = true
     else if (c === '(') depth++
     else if (c === ')') depth--
-    else if (depth === 0 && boundary(text[i - 1]) && text.slice(i, i + word.length).toLowerCase() === word && boundary(text[i + word.length])) {
+    else if (
+      depth === 0 &&
+      boundary(text[i - 1]) &&
+      text.slice(i, i + word.length).toLowerCase() === word &&
+      boundary(text[i + word.length])
+    ) {
       parts.push(text.slice(from, i))
       from = i + word.length
       i = from - 1

@@ -42,7 +42,10 @@ export function useList<T extends Row>(source: ListSource<T>) {
   const query = useInfiniteQuery({
     queryKey: key,
     queryFn: ({ pageParam, signal }) =>
-      source.fetch({ filter, sort: source.sort, limit: PAGE_ROWS, page_token: pageParam, total: pageParam === undefined }, signal),
+      source.fetch(
+        { filter, sort: source.sort, limit: PAGE_ROWS, page_token: pageParam, total: pageParam === undefined },
+        signal,
+      ),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (last: Page<T>) => last.next_page ?? undefined,
     enabled: source.enabled ?? true,
@@ -51,7 +54,13 @@ export function useList<T extends Row>(source: ListSource<T>) {
   const rows = useMemo(() => query.data?.pages.flatMap((p) => p.items) ?? [], [query.data])
   const refresh = useRowRefresh(source, key)
   useLiveList(source, key, refresh)
-  return { ...query, rows, total: query.data?.pages[0]?.total ?? undefined, refresh, reload: () => client.invalidateQueries({ queryKey: key }) }
+  return {
+    ...query,
+    rows,
+    total: query.data?.pages[0]?.total ?? undefined,
+    refresh,
+    reload: () => client.invalidateQueries({ queryKey: key }),
+  }
 }
 
 /** Reads some rows again and puts them in their places; what is gone is taken out. */

@@ -4,7 +4,12 @@ import { onTouched } from './live'
 import { keys, queryClient } from './query'
 
 /** Reads `[kind, 'one', name]`; events about it read it again. */
-export function useObject<T>(kind: string, name: string, read: (signal: AbortSignal) => Promise<T>, options?: { everyMs?: number; enabled?: boolean }) {
+export function useObject<T>(
+  kind: string,
+  name: string,
+  read: (signal: AbortSignal) => Promise<T>,
+  options?: { everyMs?: number; enabled?: boolean },
+) {
   return useQuery({
     queryKey: keys.one(kind, name),
     queryFn: ({ signal }) => read(signal),

@@ -3,7 +3,8 @@ import { QueryClient } from '@tanstack/react-query'
 import { ApiError } from './problem'
 
 /** Answers that say "not so": asking again changes nothing. */
-const final = (error: unknown) => error instanceof ApiError && error.problem.status >= 400 && error.problem.status < 500 && error.problem.status !== 429
+const final = (error: unknown) =>
+  error instanceof ApiError && error.problem.status >= 400 && error.problem.status < 500 && error.problem.status !== 429
 
 export const queryClient = new QueryClient({
   defaultOptions: {

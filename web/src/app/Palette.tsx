@@ -39,7 +39,12 @@ export default function Palette({ close }: { close: () => void }) {
   const [typed, setTyped] = useState('')
   const [at, setAt] = useState(0)
   const text = useDeferredValue(typed.trim())
-  const query = useQuery({ queryKey: ['search', text], queryFn: ({ signal }) => find(text, signal), enabled: text !== '', placeholderData: (old) => old })
+  const query = useQuery({
+    queryKey: ['search', text],
+    queryFn: ({ signal }) => find(text, signal),
+    enabled: text !== '',
+    placeholderData: (old) => old,
+  })
   const groups = useMemo((): Group[] => {
     const lower = text.toLowerCase()
     const pages = nouns
@@ -68,7 +73,16 @@ export default function Palette({ close }: { close: () => void }) {
     e.preventDefault()
   }
   return (
-    <Modal open onCancel={close} footer={<span className="dim">{t('app.searchKeys')}</span>} closable={false} title={null} width={560} style={{ top: 70 }} afterOpenChange={(o) => o && input.current?.focus()}>
+    <Modal
+      open
+      onCancel={close}
+      footer={<span className="dim">{t('app.searchKeys')}</span>}
+      closable={false}
+      title={null}
+      width={560}
+      style={{ top: 70 }}
+      afterOpenChange={(o) => o && input.current?.focus()}
+    >
       <Input
         ref={input}
         size="large"
@@ -96,7 +110,14 @@ export default function Palette({ close }: { close: () => void }) {
             {g.hits.map((h) => (
               // biome-ignore lint/a11y/useKeyWithClickEvents: the field takes the keys
               // biome-ignore lint/a11y/useFocusableInteractive: the field keeps the focus
-              <div key={h.key} id={`hit-${h.key}`} role="option" aria-selected={hits[chosen] === h} className="palette-item" onClick={() => open(h)}>
+              <div
+                key={h.key}
+                id={`hit-${h.key}`}
+                role="option"
+                aria-selected={hits[chosen] === h}
+                className="palette-item"
+                onClick={() => open(h)}
+              >
                 <span className="dim" aria-hidden="true">
                   {h.icon}
                 </span>

@@ -2,8 +2,8 @@
 import { useCan } from '../api/rights'
 import { useT } from '../i18n'
 import { GoLink } from '../ui/Link'
-import { nouns } from './nouns'
 import type { Noun } from './noun'
+import { nouns } from './nouns'
 
 export function Rail() {
   const t = useT()

@@ -27,7 +27,14 @@ export function TopBar({ tree, onTree }: { tree: boolean; onTree: () => void }) 
   }, [])
   return (
     <header className="top">
-      <button type="button" className="top-button" aria-pressed={tree} title={t(tree ? 'app.inventoryHide' : 'app.inventoryShow')} aria-label={t('app.inventory')} onClick={onTree}>
+      <button
+        type="button"
+        className="top-button"
+        aria-pressed={tree}
+        title={t(tree ? 'app.inventoryHide' : 'app.inventoryShow')}
+        aria-label={t('app.inventory')}
+        onClick={onTree}
+      >
         <ApartmentOutlined />
       </button>
       <GoLink to="/" className="brand">
@@ -79,7 +86,14 @@ function Live() {
 function HelpMenu() {
   const t = useT()
   return (
-    <a className="top-button" href="/docs" target="_blank" rel="noreferrer" aria-label={t('app.apiDocs')} title={t('app.apiDocs')}>
+    <a
+      className="top-button"
+      href="/docs"
+      target="_blank"
+      rel="noreferrer"
+      aria-label={t('app.apiDocs')}
+      title={t('app.apiDocs')}
+    >
       <QuestionCircleOutlined />
     </a>
   )
@@ -87,10 +101,20 @@ function HelpMenu() {
 
 function LanguageMenu() {
   const t = useT()
-  const items = (Object.keys(LANGUAGES) as Language[]).map((l) => ({ key: l, label: LANGUAGES[l], onClick: () => setLanguage(l) }))
+  const items = (Object.keys(LANGUAGES) as Language[]).map((l) => ({
+    key: l,
+    label: LANGUAGES[l],
+    onClick: () => setLanguage(l),
+  }))
   return (
     <Dropdown trigger={['click']} menu={{ items, selectedKeys: [language()] }}>
-      <button type="button" className="top-button" aria-label={t('app.language')} title={t('app.language')} data-testid="language">
+      <button
+        type="button"
+        className="top-button"
+        aria-label={t('app.language')}
+        title={t('app.language')}
+        data-testid="language"
+      >
         <GlobalOutlined />
         <span>{LANGUAGES[language()]}</span>
       </button>
@@ -124,7 +148,12 @@ function UserMenu() {
   ]
   return (
     <Dropdown trigger={['click']} menu={{ items, selectedKeys: [choice] }}>
-      <button type="button" className="top-button" aria-label={t('app.userMenu', { name: who?.name ?? '' })} data-testid="user-menu">
+      <button
+        type="button"
+        className="top-button"
+        aria-label={t('app.userMenu', { name: who?.name ?? '' })}
+        data-testid="user-menu"
+      >
         <UserOutlined />
         <span>{who?.name}</span>
       </button>

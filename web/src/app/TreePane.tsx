@@ -2,8 +2,8 @@
 import { Input, Segmented, Tree, type TreeDataNode } from 'antd'
 import { type Key as ReactKey, useDeferredValue, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react'
 import { useT } from '../i18n'
-import { ContextMenu } from '../ui/ListView'
 import { useGo } from '../ui/Link'
+import { ContextMenu } from '../ui/ListView'
 import { remember, remembered } from '../ui/urlState'
 import { type TreeNode, useTree } from './useTree'
 
@@ -30,7 +30,15 @@ export function TreePane() {
             { value: 'library', label: t('app.treeLibrary') },
           ]}
         />
-        <Input size="small" allowClear aria-label={t('app.treeFilter')} placeholder={t('app.treeFilter')} value={typed} maxLength={200} onChange={(e) => setTyped(e.target.value)} />
+        <Input
+          size="small"
+          allowClear
+          aria-label={t('app.treeFilter')}
+          placeholder={t('app.treeFilter')}
+          value={typed}
+          maxLength={200}
+          onChange={(e) => setTyped(e.target.value)}
+        />
       </div>
       <Branches key={`${view} ${text}`} view={view} text={text} />
       <Handle width={width} onWidth={setWidth} />
@@ -80,7 +88,9 @@ function Branches({ view, text }: { view: 'hosts' | 'library'; text: string }) {
           if (found?.actions) setMenu({ node: found, x: event.clientX, y: event.clientY })
         }}
       />
-      {menu?.node.actions && menu.node.object && <ContextMenu actions={menu.node.actions} objects={[menu.node.object]} at={menu} close={() => setMenu(undefined)} />}
+      {menu?.node.actions && menu.node.object && (
+        <ContextMenu actions={menu.node.actions} objects={[menu.node.object]} at={menu} close={() => setMenu(undefined)} />
+      )}
     </div>
   )
 }

@@ -1,7 +1,7 @@
 /** The pages of all nouns in one router. Each is loaded when it is opened. */
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router'
-import { textSearch } from '../ui/urlState'
 import { NotHere } from '../ui/ObjectPage'
+import { textSearch } from '../ui/urlState'
 import { Crashed } from './Crashed'
 import { nouns } from './nouns'
 import { Shell } from './Shell'

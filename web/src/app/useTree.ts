@@ -52,7 +52,10 @@ export function useTree(view: 'hosts' | 'library', text: string, expanded: React
     queryFn: ({ signal }) => (view === 'hosts' ? readHosts(text, signal, seesHosts) : readLibrary(text, signal)),
     placeholderData: (old) => old,
   })
-  const open = expanded.map(String).filter((k) => k.startsWith('host:')).map((k) => k.slice(5))
+  const open = expanded
+    .map(String)
+    .filter((k) => k.startsWith('host:'))
+    .map((k) => k.slice(5))
   const branches = useQueries({ queries: open.map((id) => branchQuery(id)) })
   useRereading(client)
   const vmsOf = new Map(open.map((id, i) => [id, branches[i]?.data]))
@@ -73,7 +76,8 @@ export function useTree(view: 'hosts' | 'library', text: string, expanded: React
 
 const branchQuery = (host: string) => ({
   queryKey: branchKey(host),
-  queryFn: ({ signal }: { signal: AbortSignal }) => listVms({ filter: term('host', '=', host), sort: 'name', limit: BRANCH_MAX, fields: TREE_FIELDS }, signal),
+  queryFn: ({ signal }: { signal: AbortSignal }) =>
+    listVms({ filter: term('host', '=', host), sort: 'name', limit: BRANCH_MAX, fields: TREE_FIELDS }, signal),
   staleTime: 30_000,
 })
 const TREE_FIELDS = 'name,observed,task,fresh,spec,host,labels,description,generation'
@@ -86,7 +90,9 @@ interface Root {
 
 async function readHosts(text: string, signal: AbortSignal, seesHosts: boolean): Promise<Root> {
   const named = text ? term('name', '~', text) : undefined
-  const hosts = seesHosts ? listHosts({ filter: named, sort: 'name', limit: BRANCH_MAX, fields: 'name,state,maintenance,vms,generation,facts' }, signal) : undefined
+  const hosts = seesHosts
+    ? listHosts({ filter: named, sort: 'name', limit: BRANCH_MAX, fields: 'name,state,maintenance,vms,generation,facts' }, signal)
+    : undefined
   // Those on no host, and when something is searched all that fit.
   const loose = seesHosts && !text ? term('host', '=', '') : undefined
   const vms = listVms({ filter: all([named, loose]), sort: 'name', limit: text ? 100 : BRANCH_MAX, fields: TREE_FIELDS }, signal)
@@ -95,7 +101,10 @@ async function readHosts(text: string, signal: AbortSignal, seesHosts: boolean):
 
 async function readLibrary(text: string, signal: AbortSignal): Promise<Root> {
   const query = { filter: text ? term('name', '~', text) : undefined, sort: 'name', limit: BRANCH_MAX }
-  const [images, networks] = await Promise.all([listImages(query, signal).catch(() => undefined), listNetworks(query, signal).catch(() => undefined)])
+  const [images, networks] = await Promise.all([
+    listImages(query, signal).catch(() => undefined),
+    listNetworks(query, signal).catch(() => undefined),
+  ])
   return {
     library: [
       { kind: 'image', items: images?.items ?? [], actions: imageActions as unknown as Action<Named>[] },
@@ -115,7 +124,15 @@ function build(root: Root | undefined, vmsOf: Map<string, Branch | undefined>, t
       to: kind === 'image' ? '/images' : '/networks',
       count: items.length,
       leaf: items.length === 0,
-      children: items.map((o) => ({ key: `${kind}:${o.id}`, label: o.name ?? o.id, icon: iconOf(kind), to: `/${kind}s/${o.id}`, leaf: true, object: o, actions })),
+      children: items.map((o) => ({
+        key: `${kind}:${o.id}`,
+        label: o.name ?? o.id,
+        icon: iconOf(kind),
+        to: `/${kind}s/${o.id}`,
+        leaf: true,
+        object: o,
+        actions,
+      })),
     }))
   }
   const hosts = (root?.hosts ?? []).map((h) => hostNode(h, vmsOf.get(h.id), t))
@@ -141,7 +158,15 @@ function hostNode(h: Host, branch: Branch | undefined, t: T): TreeNode {
 }
 
 function vmNode(v: Vm): TreeNode {
-  return { key: `vm:${v.id}`, label: v.name, tone: vmTone(v), to: `/vms/${v.id}`, leaf: true, object: v, actions: vmActions as unknown as Action<Named>[] }
+  return {
+    key: `vm:${v.id}`,
+    label: v.name,
+    tone: vmTone(v),
+    to: `/vms/${v.id}`,
+    leaf: true,
+    object: v,
+    actions: vmActions as unknown as Action<Named>[],
+  }
 }
 
 /** Reads open branches again after events about hosts and VMs. */

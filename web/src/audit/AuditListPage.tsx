@@ -7,13 +7,13 @@ import type { Fetch, ListSource } from '../api/list'
 import { useCan } from '../api/rights'
 import type { Page as ApiPage, Schemas } from '../api/schema'
 import { useT } from '../i18n'
+import { said } from '../ui/ActionHost'
 import type { Column } from '../ui/DataTable'
 import type { FilterField } from '../ui/FilterBar'
 import { dateTime } from '../ui/format'
 import { ListView } from '../ui/ListView'
 import { ObjectLink } from '../ui/ObjectLink'
 import { Page } from '../ui/Page'
-import { said } from '../ui/ActionHost'
 import { Status } from '../ui/Status'
 
 type Row = Omit<Schemas['AuditRecord'], 'id'> & { id: string }
@@ -40,18 +40,50 @@ export default function AuditListPage() {
     (): Column<Row>[] => [
       { id: 'at', header: t('audit.at'), width: 180, sort: 'at', cell: (r) => dateTime(r.at), csv: (r) => r.at },
       { id: 'actor', header: t('audit.actor'), width: 120, cell: (r) => r.actor, csv: (r) => r.actor },
-      { id: 'operation', header: t('audit.operation'), width: 160, cell: (r) => <span className="mono">{r.operation}</span>, csv: (r) => r.operation },
-      { id: 'object', header: t('audit.object'), width: 180, cell: (r) => <ObjectLink of={r.object} />, csv: (r) => r.object.name ?? r.object.id },
-      { id: 'result', header: t('audit.result'), width: 120, cell: (r) => <Status tone={r.result === 'ok' ? 'good' : 'bad'}>{r.result}</Status>, csv: (r) => r.result },
+      {
+        id: 'operation',
+        header: t('audit.operation'),
+        width: 160,
+        cell: (r) => <span className="mono">{r.operation}</span>,
+        csv: (r) => r.operation,
+      },
+      {
+        id: 'object',
+        header: t('audit.object'),
+        width: 180,
+        cell: (r) => <ObjectLink of={r.object} />,
+        csv: (r) => r.object.name ?? r.object.id,
+      },
+      {
+        id: 'result',
+        header: t('audit.result'),
+        width: 120,
+        cell: (r) => <Status tone={r.result === 'ok' ? 'good' : 'bad'}>{r.result}</Status>,
+        csv: (r) => r.result,
+      },
       { id: 'detail', header: t('audit.detail'), cell: (r) => <span title={r.detail}>{r.detail}</span>, csv: (r) => r.detail },
       { id: 'source', header: t('audit.source'), width: 130, cell: (r) => r.source, csv: (r) => r.source },
-      { id: 'request', header: t('audit.request'), width: 290, optional: true, cell: (r) => <span className="mono">{r.request_id}</span>, csv: (r) => r.request_id },
+      {
+        id: 'request',
+        header: t('audit.request'),
+        width: 290,
+        optional: true,
+        cell: (r) => <span className="mono">{r.request_id}</span>,
+        csv: (r) => r.request_id,
+      },
     ],
     [t],
   )
   return (
     <Page title={t('audit.many')} flush extra={<Tools />}>
-      <ListView<Row> id="audit" label={t('audit.records')} source={SOURCE} columns={columns} fields={FIELDS} example="result != ok and actor = admin" />
+      <ListView<Row>
+        id="audit"
+        label={t('audit.records')}
+        source={SOURCE}
+        columns={columns}
+        fields={FIELDS}
+        example="result != ok and actor = admin"
+      />
     </Page>
   )
 }
@@ -59,7 +91,10 @@ export default function AuditListPage() {
 function Tools() {
   const t = useT()
   const can = useCan()
-  const kept = useQuery({ queryKey: ['audit', 'retention'], queryFn: ({ signal }) => api.get('/v1/audit/retention', { signal }) }).data
+  const kept = useQuery({
+    queryKey: ['audit', 'retention'],
+    queryFn: ({ signal }) => api.get('/v1/audit/retention', { signal }),
+  }).data
   return (
     <div className="row">
       {kept && (

@@ -19,8 +19,16 @@ const SHOWN = 30
 export function EventBell() {
   const t = useT()
   const [seen, setSeen] = useState(() => remembered('bell', 0))
-  const events = useQuery({ queryKey: KEY, queryFn: ({ signal }) => listEvents({ filter: 'severity != info', limit: SHOWN }, signal) }).data?.items ?? []
-  useEffect(() => onTouched((x) => (x.all || x.events.some((e) => e.severity !== 'info')) && void queryClient.invalidateQueries({ queryKey: KEY })), [])
+  const events =
+    useQuery({ queryKey: KEY, queryFn: ({ signal }) => listEvents({ filter: 'severity != info', limit: SHOWN }, signal) }).data
+      ?.items ?? []
+  useEffect(
+    () =>
+      onTouched(
+        (x) => (x.all || x.events.some((e) => e.severity !== 'info')) && void queryClient.invalidateQueries({ queryKey: KEY }),
+      ),
+    [],
+  )
   const fresh = events.filter((e) => Number(e.id) > seen).length
   const open = (shown: boolean) => {
     if (shown || !events[0]) return
@@ -51,7 +59,12 @@ export function EventBell() {
   )
   return (
     <Popover trigger="click" placement="bottomRight" content={content} onOpenChange={open}>
-      <button type="button" className="top-button" aria-label={t('event.bell', { count: fresh })} title={t('event.bell', { count: fresh })}>
+      <button
+        type="button"
+        className="top-button"
+        aria-label={t('event.bell', { count: fresh })}
+        title={t('event.bell', { count: fresh })}
+      >
         <Badge count={fresh} size="small" overflowCount={SHOWN - 1} color="#c0322b">
           <BellOutlined style={{ color: 'var(--head-text)', fontSize: 16 }} />
         </Badge>

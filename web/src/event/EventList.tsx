@@ -31,14 +31,45 @@ export function EventList({ within, id }: { within?: string; id: string }) {
         cell: (r) => <Status tone={TONES[r.severity]}>{t(`event.severity.${r.severity}`)}</Status>,
         csv: (r) => r.severity,
       },
-      { id: 'object', header: t('event.object'), width: 190, cell: (r) => <ObjectLink of={r.object} />, csv: (r) => r.object.name ?? r.object.id },
-      { id: 'message', header: t('event.message'), cell: (r) => <span title={r.message}>{r.message}</span>, csv: (r) => r.message },
-      { id: 'kind', header: t('event.kind'), width: 150, cell: (r) => <span className="mono">{r.kind}</span>, csv: (r) => r.kind },
-      { id: 'task', header: t('event.task'), width: 90, cell: (r) => r.task && <GoLink to={`/tasks/${r.task}`}>{t('event.task')}</GoLink>, csv: (r) => r.task },
+      {
+        id: 'object',
+        header: t('event.object'),
+        width: 190,
+        cell: (r) => <ObjectLink of={r.object} />,
+        csv: (r) => r.object.name ?? r.object.id,
+      },
+      {
+        id: 'message',
+        header: t('event.message'),
+        cell: (r) => <span title={r.message}>{r.message}</span>,
+        csv: (r) => r.message,
+      },
+      {
+        id: 'kind',
+        header: t('event.kind'),
+        width: 150,
+        cell: (r) => <span className="mono">{r.kind}</span>,
+        csv: (r) => r.kind,
+      },
+      {
+        id: 'task',
+        header: t('event.task'),
+        width: 90,
+        cell: (r) => r.task && <GoLink to={`/tasks/${r.task}`}>{t('event.task')}</GoLink>,
+        csv: (r) => r.task,
+      },
     ],
     [t],
   )
   return (
-    <ListView<EventRow> id={id} label={t('event.many')} source={source} columns={columns} fields={FIELDS} example="severity != info and kind ~ host" empty={t('event.none')} />
+    <ListView<EventRow>
+      id={id}
+      label={t('event.many')}
+      source={source}
+      columns={columns}
+      fields={FIELDS}
+      example="severity != info and kind ~ host"
+      empty={t('event.none')}
+    />
   )
 }

@@ -29,7 +29,9 @@ export default function HostAddPage() {
     setBusy(true)
     setError(undefined)
     try {
-      const token = await api.post('/v1/host-join-tokens', { body: { host_name: v.name, manager: v.manager, valid_s: v.valid_s } })
+      const token = await api.post('/v1/host-join-tokens', {
+        body: { host_name: v.name, manager: v.manager, valid_s: v.valid_s },
+      })
       setMade({ name: v.name, token })
     } catch (e) {
       setError(e)
@@ -37,14 +39,21 @@ export default function HostAddPage() {
       setBusy(false)
     }
   }
-  const valid = [900, 3600, 14_400, 86_400].map((s) => ({ value: s, label: s < 3600 ? t('host.minutes', { count: s / 60 }) : t('host.hours', { count: s / 3600 }) }))
+  const valid = [900, 3600, 14_400, 86_400].map((s) => ({
+    value: s,
+    label: s < 3600 ? t('host.minutes', { count: s / 60 }) : t('host.hours', { count: s / 3600 }),
+  }))
   return (
     <Page title={t('host.add')} crumbs={[{ label: t('host.many'), to: '/hosts' }]}>
       <div className="stack form-page">
         <Alert type="info" showIcon title={t('host.addHelp')} />
         <ProblemAlert error={error} />
         <Panel title={t('host.addMake')}>
-          <Form layout="vertical" initialValues={{ manager: `${location.hostname}:${NODE_PORT}`, valid_s: 3600 }} onFinish={(v: Values) => void make(v)}>
+          <Form
+            layout="vertical"
+            initialValues={{ manager: `${location.hostname}:${NODE_PORT}`, valid_s: 3600 }}
+            onFinish={(v: Values) => void make(v)}
+          >
             <NameField label={t('host.addName')} autoFocus />
             <Form.Item name="manager" label={t('host.addManager')} extra={t('host.addManagerHelp')}>
               <Input spellCheck={false} />
@@ -69,7 +78,10 @@ function Made({ name, token }: { name: string; token: Schemas['JoinToken'] }) {
     <Panel title={t('host.addReady', { name, until: dateTime(token.expires_at) })}>
       <div className="stack">
         <div>
-          <Button type="primary" onClick={() => download(`${name}.join`, new Blob([token.join_file], { type: 'application/octet-stream' }))}>
+          <Button
+            type="primary"
+            onClick={() => download(`${name}.join`, new Blob([token.join_file], { type: 'application/octet-stream' }))}
+          >
             {t('host.addSave')}
           </Button>
         </div>

@@ -33,8 +33,20 @@ export default function HostListPage() {
   const can = useCan()
   const columns = useMemo(
     (): Column<Host>[] => [
-      { id: 'name', header: t('host.name'), sort: 'name', cell: (r) => <GoLink to={`/hosts/${r.id}`}>{r.name}</GoLink>, csv: (r) => r.name },
-      { id: 'state', header: t('host.state'), width: 120, cell: (r) => <HostStateView host={r} />, csv: (r) => (r.maintenance ? 'maintenance' : r.state) },
+      {
+        id: 'name',
+        header: t('host.name'),
+        sort: 'name',
+        cell: (r) => <GoLink to={`/hosts/${r.id}`}>{r.name}</GoLink>,
+        csv: (r) => r.name,
+      },
+      {
+        id: 'state',
+        header: t('host.state'),
+        width: 120,
+        cell: (r) => <HostStateView host={r} />,
+        csv: (r) => (r.maintenance ? 'maintenance' : r.state),
+      },
       { id: 'vms', header: t('host.vms'), width: 70, numeric: true, cell: (r) => count(r.vms), csv: (r) => r.vms },
       {
         id: 'cpu',
@@ -47,14 +59,56 @@ export default function HostListPage() {
         id: 'memory',
         header: t('host.memoryAllocated'),
         width: 210,
-        cell: (r) => <Used share={promised(r)} text={t('host.memoryOf', { used: size(r.memory_allocated_bytes), total: size(r.facts.memory_bytes) })} />,
+        cell: (r) => (
+          <Used
+            share={promised(r)}
+            text={t('host.memoryOf', { used: size(r.memory_allocated_bytes), total: size(r.facts.memory_bytes) })}
+          />
+        ),
         csv: (r) => r.memory_allocated_bytes,
       },
-      { id: 'processors', header: t('host.processors'), width: 90, numeric: true, cell: (r) => count(r.facts.cpu?.logical), csv: (r) => r.facts.cpu?.logical },
-      { id: 'storage', header: t('host.storage'), width: 110, numeric: true, cell: (r) => size(r.facts.store_free_bytes), csv: (r) => r.facts.store_free_bytes },
-      { id: 'report', header: t('host.report'), width: 130, sort: 'last_report_at', cell: (r) => <Time at={r.last_report_at} />, csv: (r) => r.last_report_at },
-      { id: 'address', header: t('host.address'), width: 150, sort: 'address', optional: true, cell: (r) => <span className="mono">{r.address}</span>, csv: (r) => r.address },
-      { id: 'created', header: t('host.created'), width: 170, sort: 'created_at', optional: true, cell: (r) => dateTime(r.created_at), csv: (r) => r.created_at },
+      {
+        id: 'processors',
+        header: t('host.processors'),
+        width: 90,
+        numeric: true,
+        cell: (r) => count(r.facts.cpu?.logical),
+        csv: (r) => r.facts.cpu?.logical,
+      },
+      {
+        id: 'storage',
+        header: t('host.storage'),
+        width: 110,
+        numeric: true,
+        cell: (r) => size(r.facts.store_free_bytes),
+        csv: (r) => r.facts.store_free_bytes,
+      },
+      {
+        id: 'report',
+        header: t('host.report'),
+        width: 130,
+        sort: 'last_report_at',
+        cell: (r) => <Time at={r.last_report_at} />,
+        csv: (r) => r.last_report_at,
+      },
+      {
+        id: 'address',
+        header: t('host.address'),
+        width: 150,
+        sort: 'address',
+        optional: true,
+        cell: (r) => <span className="mono">{r.address}</span>,
+        csv: (r) => r.address,
+      },
+      {
+        id: 'created',
+        header: t('host.created'),
+        width: 170,
+        sort: 'created_at',
+        optional: true,
+        cell: (r) => dateTime(r.created_at),
+        csv: (r) => r.created_at,
+      },
     ],
     [t],
   )

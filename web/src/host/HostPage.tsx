@@ -3,14 +3,14 @@ import { useParams } from '@tanstack/react-router'
 import { Alert } from 'antd'
 import { useMemo } from 'react'
 import { api } from '../api/client'
-import { useT } from '../i18n'
-import { EventList } from '../event/EventList'
 import { eventsOf } from '../event/api'
+import { EventList } from '../event/EventList'
+import { useT } from '../i18n'
 import { TaskList } from '../task/TaskList'
-import { ObjectPage, type Tab } from '../ui/ObjectPage'
 import { Monitor } from '../ui/Monitor'
-import { VmList } from '../vm/VmList'
+import { ObjectPage, type Tab } from '../ui/ObjectPage'
 import { within } from '../vm/api'
+import { VmList } from '../vm/VmList'
 import { hostActions } from './actions'
 import { type Host, useHost } from './api'
 import { HostStateView } from './HostState'
@@ -53,9 +53,23 @@ function Body({ host, tab }: { host: Host; tab: string }) {
   const t = useT()
   const own = useMemo(() => ({ vms: within.host(host.id), events: eventsOf(host.id) }), [host.id])
   if (tab === 'monitor') {
-    return <Monitor kind="host" id={host.id} read={(signal) => api.get('/v1/hosts/{host}/stats', { path: { host: host.id }, signal })} memory={host.facts.memory_bytes ?? undefined} />
+    return (
+      <Monitor
+        kind="host"
+        id={host.id}
+        read={(signal) => api.get('/v1/hosts/{host}/stats', { path: { host: host.id }, signal })}
+        memory={host.facts.memory_bytes ?? undefined}
+      />
+    )
   }
-  const lists = tab === 'vms' ? <VmList id="host-vms" within={own.vms} /> : tab === 'tasks' ? <TaskList object={host.id} /> : tab === 'events' ? <EventList id="host-events" within={own.events} /> : null
+  const lists =
+    tab === 'vms' ? (
+      <VmList id="host-vms" within={own.vms} />
+    ) : tab === 'tasks' ? (
+      <TaskList object={host.id} />
+    ) : tab === 'events' ? (
+      <EventList id="host-events" within={own.events} />
+    ) : null
   if (lists) return <div className="page">{lists}</div>
   return (
     <div className="stack">

@@ -15,7 +15,10 @@ export function HostSummary({ host }: { host: Host }) {
       <Panel title={t('host.system')}>
         <Facts
           items={[
-            [t('host.accelerator'), f.accelerator && `${f.accelerator}${f.accelerator_why ? ` (${t('host.why')} ${f.accelerator_why})` : ''}`],
+            [
+              t('host.accelerator'),
+              f.accelerator && `${f.accelerator}${f.accelerator_why ? ` (${t('host.why')} ${f.accelerator_why})` : ''}`,
+            ],
             [t('host.os'), f.os],
             [t('host.kernel'), f.kernel],
             [t('host.confinement'), f.confinement],
@@ -27,7 +30,12 @@ export function HostSummary({ host }: { host: Host }) {
                 .map(([name, version]) => `${name} ${version}`)
                 .join(', '),
             ],
-            [t('host.address'), <span className="mono" key="a">{host.address}</span>],
+            [
+              t('host.address'),
+              <span className="mono" key="a">
+                {host.address}
+              </span>,
+            ],
             [t('host.report'), <Time key="r" at={host.last_report_at} />],
             [t('host.created'), dateTime(host.created_at)],
           ]}
@@ -45,9 +53,21 @@ function Capacity({ host }: { host: Host }) {
   const store = f.store_total_bytes ?? 0
   const lines: [string, number, string][] = [
     [t('host.cpuUsed'), host.stats?.cpu ?? 0, percent(host.stats?.cpu)],
-    [t('host.memoryUsed'), total ? (host.stats?.memory_bytes ?? 0) / total : 0, t('host.memoryOf', { used: size(host.stats?.memory_bytes), total: size(total) })],
-    [t('host.memoryAllocated'), total ? host.memory_allocated_bytes / total : 0, t('host.memoryOf', { used: size(host.memory_allocated_bytes), total: size(total) })],
-    [t('host.storage'), store ? 1 - (f.store_free_bytes ?? 0) / store : 0, t('host.storageOf', { free: size(f.store_free_bytes), total: size(store) })],
+    [
+      t('host.memoryUsed'),
+      total ? (host.stats?.memory_bytes ?? 0) / total : 0,
+      t('host.memoryOf', { used: size(host.stats?.memory_bytes), total: size(total) }),
+    ],
+    [
+      t('host.memoryAllocated'),
+      total ? host.memory_allocated_bytes / total : 0,
+      t('host.memoryOf', { used: size(host.memory_allocated_bytes), total: size(total) }),
+    ],
+    [
+      t('host.storage'),
+      store ? 1 - (f.store_free_bytes ?? 0) / store : 0,
+      t('host.storageOf', { free: size(f.store_free_bytes), total: size(store) }),
+    ],
   ]
   return (
     <Panel title={`${t('host.vms')}: ${count(host.vms)}`}>
@@ -74,7 +94,17 @@ function Hardware({ host }: { host: Host }) {
       <Panel title={t('host.hardware')}>
         <Facts
           items={[
-            [t('host.processors'), cpu && t('host.processorsText', { model: cpu.model, sockets: cpu.sockets, cores: cpu.cores, logical: cpu.logical, mhz: cpu.mhz })],
+            [
+              t('host.processors'),
+              cpu &&
+                t('host.processorsText', {
+                  model: cpu.model,
+                  sockets: cpu.sockets,
+                  cores: cpu.cores,
+                  logical: cpu.logical,
+                  mhz: cpu.mhz,
+                }),
+            ],
             [t('host.memory'), size(host.facts.memory_bytes)],
             [t('host.numa'), numa?.map((n) => `${n.id}: ${size(n.memory_bytes)}, ${n.cpus.length} CPU`).join('; ')],
           ]}

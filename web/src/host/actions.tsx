@@ -2,8 +2,8 @@
 import { DeleteOutlined, EditOutlined, ToolOutlined } from '@ant-design/icons'
 import { api } from '../api/client'
 import type { Action } from '../ui/action'
-import { type Host, updateHost } from './api'
 import { RenameDialog } from '../ui/RenameDialog'
+import { type Host, updateHost } from './api'
 
 const names = (hosts: Host[]) => hosts.map((h) => h.name).join(', ')
 
@@ -22,7 +22,9 @@ export const hostActions: Action<Host>[] = [
     privilege: 'host_manage',
     shortcut: 'm',
     refused: (h) => (h.maintenance ? 'host.not.inMaintenance' : undefined),
-    confirm: (hosts, t) => ({ text: t('host.maintenanceText', { names: names(hosts), count: hosts.reduce((n, h) => n + h.vms, 0) }) }),
+    confirm: (hosts, t) => ({
+      text: t('host.maintenanceText', { names: names(hosts), count: hosts.reduce((n, h) => n + h.vms, 0) }),
+    }),
     run: (h) => setMaintenance(h, true),
   },
   {

@@ -44,7 +44,8 @@ export const en = {
   hardware: 'Hardware',
   system: 'System',
   add: 'Add a host',
-  addHelp: 'A join file holds a one-time permission. Carry it to the host over a channel that you trust, and start virga-agent there with it.',
+  addHelp:
+    'A join file holds a one-time permission. Carry it to the host over a channel that you trust, and start virga-agent there with it.',
   addName: 'Name of the host',
   addManager: 'Address of this manager, as the host reaches it',
   addManagerHelp: 'Host and port of the node wire; port 8444 when left out of the manager’s own settings.',
@@ -57,9 +58,11 @@ export const en = {
   hours: '{{count}} hours',
   maintenanceEnter: 'Enter maintenance',
   maintenanceExit: 'Exit maintenance',
-  maintenanceText: 'No new VM will be placed on these hosts: {{names}}. The {{count}} VMs there stay and run on; shut them down before you work on the machine.',
+  maintenanceText:
+    'No new VM will be placed on these hosts: {{names}}. The {{count}} VMs there stay and run on; shut them down before you work on the machine.',
   delete: 'Remove host',
-  deleteText: 'The certificate of {{names}} will be worth nothing. To come back, the host has to join anew. Its agent has to be stopped there.',
+  deleteText:
+    'The certificate of {{names}} will be worth nothing. To come back, the host has to join anew. Its agent has to be stopped there.',
   'not.inMaintenance': 'It is in maintenance already.',
   'not.noMaintenance': 'It is not in maintenance.',
   'not.hasVms': 'There are VMs on it. Delete them first.',
@@ -68,7 +71,8 @@ export const en = {
   'state.joining': 'joining',
   'state.maintenance': 'maintenance',
   silent: 'This host does not report.',
-  silentText: 'Silence is never read as death: its VMs keep the state that was last known, and nothing is started elsewhere. Look at its agent, at the network between, and at the manager’s port for agents.',
+  silentText:
+    'Silence is never read as death: its VMs keep the state that was last known, and nothing is started elsewhere. Look at its agent, at the network between, and at the manager’s port for agents.',
   overview: 'Summary',
   monitor: 'Monitor',
   tasks: 'Tasks',

@@ -5,5 +5,9 @@ import type { Image } from './api'
 
 export function ImageStateView({ image }: { image: Image }) {
   const t = useT()
-  return <Status tone={image.state === 'ready' ? 'good' : image.state === 'empty' ? 'warn' : 'busy'}>{t(`image.state.${image.state}`)}</Status>
+  return (
+    <Status tone={image.state === 'ready' ? 'good' : image.state === 'empty' ? 'warn' : 'busy'}>
+      {t(`image.state.${image.state}`)}
+    </Status>
+  )
 }

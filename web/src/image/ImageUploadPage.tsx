@@ -10,7 +10,7 @@ import { Page } from '../ui/Page'
 import { Panel } from '../ui/Panel'
 import { ProblemAlert } from '../ui/ProblemAlert'
 import { useUrlState } from '../ui/urlState'
-import { startUpload, type Upload as Running, useUploads } from './uploads'
+import { type Upload as Running, startUpload, useUploads } from './uploads'
 
 export default function ImageUploadPage() {
   const t = useT()
@@ -22,7 +22,10 @@ export default function ImageUploadPage() {
   const choose = (chosen: File) => {
     setFile(chosen)
     // A file's name, as far as it may be a name here.
-    const name = chosen.name.replace(/\.(qcow2|img|raw)$/i, '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[^A-Za-z0-9]+/, '')
+    const name = chosen.name
+      .replace(/\.(qcow2|img|raw)$/i, '')
+      .replace(/[^A-Za-z0-9._-]+/g, '-')
+      .replace(/^[^A-Za-z0-9]+/, '')
     if (!form.getFieldValue('name')) form.setFieldsValue({ name: name.slice(0, 63) })
     return false
   }
@@ -40,7 +43,12 @@ export default function ImageUploadPage() {
       <div className="stack form-page">
         <ProblemAlert error={error} />
         <Panel title={t('image.upload')}>
-          <Form form={form} layout="vertical" initialValues={{ name: search.name }} onFinish={(v: { name: string }) => void start(v)}>
+          <Form
+            form={form}
+            layout="vertical"
+            initialValues={{ name: search.name }}
+            onFinish={(v: { name: string }) => void start(v)}
+          >
             <Form.Item label={t('image.uploadFile')} extra={t('image.uploadHelp')}>
               <Upload.Dragger beforeUpload={choose} showUploadList={false} maxCount={1}>
                 <p>

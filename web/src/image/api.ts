@@ -2,15 +2,18 @@
 import { api, changeHeaders, urlOf } from '../api/client'
 import { term } from '../api/filter'
 import type { ListSource } from '../api/list'
+import { useNames } from '../api/names'
 import { useObject } from '../api/object'
 import { ApiError, unreachable } from '../api/problem'
 import type { ListQuery, Page, Problem, Schemas } from '../api/schema'
 
 export type Image = Schemas['Image']
 
-export const listImages = (query: ListQuery, signal?: AbortSignal) => api.get('/v1/images', { query, signal }) as Promise<Page<Image>>
+export const listImages = (query: ListQuery, signal?: AbortSignal) =>
+  api.get('/v1/images', { query, signal }) as Promise<Page<Image>>
 export const imageSource: ListSource<Image> = { kind: 'image', fetch: listImages }
-export const useImage = (name: string) => useObject('image', name, (signal) => api.get('/v1/images/{image}', { path: { image: name }, signal }))
+export const useImage = (name: string) =>
+  useObject('image', name, (signal) => api.get('/v1/images/{image}', { path: { image: name }, signal }))
 export const findImages = async (text: string, signal: AbortSignal) =>
   (await listImages({ filter: term('name', '~', text), limit: 10, fields: 'name', sort: 'name' }, signal)).items
 
@@ -35,3 +38,6 @@ export function upload(image: string, file: Blob, onProgress: (sent: number) => 
     request.send(file)
   })
 }
+
+/** The names of images by id, for what knows only the id. */
+export const useImageNames = () => useNames('image', listImages)

@@ -11,7 +11,8 @@ export const en = {
   upload: 'Upload an image',
   uploadFile: 'File',
   uploadChoose: 'Choose a file, or drop it here',
-  uploadHelp: 'qcow2, raw or ISO. The header is inspected before anybody opens it; files that lead to other files, encrypted and damaged ones are refused.',
+  uploadHelp:
+    'qcow2, raw or ISO. The header is inspected before anybody opens it; files that lead to other files, encrypted and damaged ones are refused.',
   uploadStart: 'Upload',
   uploading: 'Uploading {{name}}',
   uploadStop: 'Stop the upload',

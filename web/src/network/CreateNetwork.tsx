@@ -1,7 +1,7 @@
 /** Making a network. */
 import { Form, Input, InputNumber, Segmented } from 'antd'
 import { api } from '../api/client'
-import { queryClient, keys } from '../api/query'
+import { keys, queryClient } from '../api/query'
 import type { Schemas } from '../api/schema'
 import { useT } from '../i18n'
 import { FormDialog } from '../ui/FormDialog'

@@ -34,11 +34,37 @@ export default function NetworkListPage() {
   const [creating, setCreating] = useState(false)
   const columns = useMemo(
     (): Column<Network>[] => [
-      { id: 'name', header: t('network.name'), sort: 'name', cell: (r) => <GoLink to={`/networks/${r.id}`}>{r.name}</GoLink>, csv: (r) => r.name },
-      { id: 'state', header: t('network.state'), width: 140, cell: (r) => <NetworkStateView network={r} />, csv: (r) => (r.deleting ? 'deleting' : 'ready') },
-      { id: 'kind', header: t('network.kind'), width: 180, sort: 'kind', cell: (r) => t(`network.kind.${r.spec.kind}`), csv: (r) => r.spec.kind },
+      {
+        id: 'name',
+        header: t('network.name'),
+        sort: 'name',
+        cell: (r) => <GoLink to={`/networks/${r.id}`}>{r.name}</GoLink>,
+        csv: (r) => r.name,
+      },
+      {
+        id: 'state',
+        header: t('network.state'),
+        width: 140,
+        cell: (r) => <NetworkStateView network={r} />,
+        csv: (r) => (r.deleting ? 'deleting' : 'ready'),
+      },
+      {
+        id: 'kind',
+        header: t('network.kind'),
+        width: 180,
+        sort: 'kind',
+        cell: (r) => t(`network.kind.${r.spec.kind}`),
+        csv: (r) => r.spec.kind,
+      },
       { id: 'detail', header: t('network.detail'), cell: (r) => <span className="mono">{detail(r)}</span>, csv: detail },
-      { id: 'created', header: t('network.created'), width: 180, sort: 'created_at', cell: (r) => dateTime(r.created_at), csv: (r) => r.created_at },
+      {
+        id: 'created',
+        header: t('network.created'),
+        width: 180,
+        sort: 'created_at',
+        cell: (r) => dateTime(r.created_at),
+        csv: (r) => r.created_at,
+      },
     ],
     [t],
   )

@@ -5,5 +5,9 @@ import type { Network } from './api'
 
 export function NetworkStateView({ network }: { network: Network }) {
   const t = useT()
-  return <Status tone={network.deleting ? 'busy' : 'good'}>{t(network.deleting ? 'network.state.deleting' : 'network.state.ready')}</Status>
+  return (
+    <Status tone={network.deleting ? 'busy' : 'good'}>
+      {t(network.deleting ? 'network.state.deleting' : 'network.state.ready')}
+    </Status>
+  )
 }

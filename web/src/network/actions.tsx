@@ -13,7 +13,10 @@ export const networkActions: Action<Network>[] = [
     danger: true,
     privilege: 'network_manage',
     refused: (n) => (n.deleting ? 'network.not.deleting' : undefined),
-    confirm: (networks, t) => ({ text: t('network.deleteText', { names: networks.map((n) => n.name).join(', ') }), typeName: true }),
+    confirm: (networks, t) => ({
+      text: t('network.deleteText', { names: networks.map((n) => n.name).join(', ') }),
+      typeName: true,
+    }),
     run: async (n) => api.delete('/v1/networks/{network}', { path: { network: n.id } }),
   },
 ]

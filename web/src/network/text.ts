@@ -8,13 +8,16 @@ export const en = {
   create: 'Create a network',
   'kind.nat': 'NAT',
   'kind.ovs': 'Open vSwitch bridge',
-  natHelp: 'A private network on every host with DHCP and DNS. Guests reach out through the host; guests of different hosts do not see each other.',
-  ovsHelp: 'A bridge of that name on every host. With an uplink, guests reach the network behind it; with a VLAN their ports are tagged.',
+  natHelp:
+    'A private network on every host with DHCP and DNS. Guests reach out through the host; guests of different hosts do not see each other.',
+  ovsHelp:
+    'A bridge of that name on every host. With an uplink, guests reach the network behind it; with a VLAN their ports are tagged.',
   cidr: 'Address range',
   cidrHelp: 'For example 192.168.201.0/24; prefix 16 to 28. The first address is the host’s.',
   bridge: 'Bridge',
   uplink: 'Uplink',
-  uplinkHelp: 'An interface of the hosts that carries no address of theirs. Without one the guests of a host see only each other.',
+  uplinkHelp:
+    'An interface of the hosts that carries no address of theirs. Without one the guests of a host see only each other.',
   vlan: 'VLAN',
   vms: 'VMs on it',
   state: 'State',

@@ -25,16 +25,39 @@ function items(hosts: Host[], counts?: Counts): Item[] {
   const maintenance = some((h) => h.maintenance)
   const memory = some((h) => !!h.facts.memory_bytes && h.memory_allocated_bytes > 0.9 * h.facts.memory_bytes)
   const storage = some((h) => !!h.facts.store_total_bytes && (h.facts.store_free_bytes ?? 0) < 0.1 * h.facts.store_total_bytes)
-  const of = (key: string, tone: Tone, text: Key, fix: Key, to: string, count: number, named?: Host[]): Item => ({ key, tone, text, fix, to, count, hosts: named })
+  const of = (key: string, tone: Tone, text: Key, fix: Key, to: string, count: number, named?: Host[]): Item => ({
+    key,
+    tone,
+    text,
+    fix,
+    to,
+    count,
+    hosts: named,
+  })
   return [
     of('silent', 'bad', 'overview.silent', 'overview.silentFix', '/hosts?sort=last_report_at', silent.length, silent),
     of('crashed', 'bad', 'overview.crashed', 'overview.crashedFix', '/vms?filter=state = crashed', counts?.crashed ?? 0),
-    of('unknown', 'bad', 'overview.unknown', 'overview.unknownFix', '/vms?filter=state = unknown&sort=host', counts?.unknown ?? 0),
+    of(
+      'unknown',
+      'bad',
+      'overview.unknown',
+      'overview.unknownFix',
+      '/vms?filter=state = unknown&sort=host',
+      counts?.unknown ?? 0,
+    ),
     of('drift', 'warn', 'overview.drift', 'overview.driftFix', '/vms?filter=drift = true', counts?.drift ?? 0),
     of('failed', 'warn', 'overview.failed', 'overview.failedFix', `/tasks?filter=${failedFilter()}`, counts?.failed ?? 0),
     of('memory', 'warn', 'overview.memoryLow', 'overview.memoryLowFix', '/hosts', memory.length, memory),
     of('storage', 'warn', 'overview.storageLow', 'overview.storageLowFix', '/hosts', storage.length, storage),
-    of('maintenance', 'off', 'overview.maintenance', 'overview.maintenanceFix', '/hosts?filter=maintenance = true', maintenance.length, maintenance),
+    of(
+      'maintenance',
+      'off',
+      'overview.maintenance',
+      'overview.maintenanceFix',
+      '/hosts?filter=maintenance = true',
+      maintenance.length,
+      maintenance,
+    ),
   ].filter((i) => i.count > 0)
 }
 

@@ -18,7 +18,8 @@ export function FirstSteps({ hosts, images, vms }: { hosts: number; images: numb
           <li key={s.to}>
             <GoLink to={s.to} className="figure">
               <b style={{ fontSize: 15 }}>
-                {s.done ? <CheckCircleOutlined style={{ color: 'var(--good)' }} aria-label={t('overview.done')} /> : `${i + 1}.`} {s.title}
+                {s.done ? <CheckCircleOutlined style={{ color: 'var(--good)' }} aria-label={t('overview.done')} /> : `${i + 1}.`}{' '}
+                {s.title}
               </b>
               <span>{s.text}</span>
             </GoLink>

@@ -11,7 +11,10 @@ const SHOWN = 8
 
 export function LatestTrouble() {
   const t = useT()
-  const events = useQuery({ queryKey: ['event', 'of', 'overview'], queryFn: ({ signal }) => listEvents({ filter: 'severity != info', limit: SHOWN }, signal) })
+  const events = useQuery({
+    queryKey: ['event', 'of', 'overview'],
+    queryFn: ({ signal }) => listEvents({ filter: 'severity != info', limit: SHOWN }, signal),
+  })
   return (
     <Panel title={t('overview.latest')} extra={<GoLink to="/events?filter=severity != info">{t('event.all')}</GoLink>}>
       {events.data?.items.length === 0 && <span className="dim">{t('overview.latestNone')}</span>}

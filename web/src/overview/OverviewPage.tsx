@@ -25,11 +25,21 @@ export default function OverviewPage() {
     <Page title={t('overview.title')}>
       <div className="stack">
         <ProblemAlert error={system.error ?? hosts.error ?? counts.error} onRetry={() => void system.refetch()} />
-        {s && counts.data && (s.vms === 0 || s.hosts === 0) && <FirstSteps hosts={s.hosts} images={counts.data.images} vms={s.vms} />}
+        {s && counts.data && (s.vms === 0 || s.hosts === 0) && (
+          <FirstSteps hosts={s.hosts} images={counts.data.images} vms={s.vms} />
+        )}
         {s && (
           <div className="figures">
-            <Figure to="/hosts" value={t('overview.of', { part: count(s.hosts_up), all: count(s.hosts) })} label={t('overview.hostsUp')} />
-            <Figure to="/vms?filter=state = running" value={t('overview.of', { part: count(s.vms_running), all: count(s.vms) })} label={t('overview.vmsRunning')} />
+            <Figure
+              to="/hosts"
+              value={t('overview.of', { part: count(s.hosts_up), all: count(s.hosts) })}
+              label={t('overview.hostsUp')}
+            />
+            <Figure
+              to="/vms?filter=state = running"
+              value={t('overview.of', { part: count(s.vms_running), all: count(s.vms) })}
+              label={t('overview.vmsRunning')}
+            />
             <Figure to="/tasks?filter=state in (queued, running)" value={count(s.tasks_active)} label={t('overview.tasks')} />
             {hosts.data && <Shares hosts={hosts.data} />}
           </div>
@@ -62,8 +72,18 @@ function Shares({ hosts }: { hosts: NonNullable<ReturnType<typeof useHosts>['dat
   return (
     <>
       <Figure to="/hosts" value={percent(c.cpu)} label={t('overview.cpu')} share={c.cpu} />
-      <Figure to="/hosts" value={percent(part(c.promised, c.memory))} label={`${t('overview.memory')}: ${t('overview.of', { part: size(c.promised), all: size(c.memory) })}`} share={part(c.promised, c.memory)} />
-      <Figure to="/hosts" value={percent(part(used, c.storage))} label={`${t('overview.storage')}: ${t('overview.of', { part: size(used), all: size(c.storage) })}`} share={part(used, c.storage)} />
+      <Figure
+        to="/hosts"
+        value={percent(part(c.promised, c.memory))}
+        label={`${t('overview.memory')}: ${t('overview.of', { part: size(c.promised), all: size(c.memory) })}`}
+        share={part(c.promised, c.memory)}
+      />
+      <Figure
+        to="/hosts"
+        value={percent(part(used, c.storage))}
+        label={`${t('overview.storage')}: ${t('overview.of', { part: size(used), all: size(c.storage) })}`}
+        share={part(used, c.storage)}
+      />
     </>
   )
 }

@@ -14,7 +14,10 @@ async function allHosts(signal: AbortSignal): Promise<Host[]> {
   const hosts: Host[] = []
   let next: string | undefined
   do {
-    const page = await listHosts({ limit: PAGE_MAX, page_token: next, fields: 'name,state,maintenance,facts,stats,memory_allocated_bytes,vms' }, signal)
+    const page = await listHosts(
+      { limit: PAGE_MAX, page_token: next, fields: 'name,state,maintenance,facts,stats,memory_allocated_bytes,vms' },
+      signal,
+    )
     hosts.push(...page.items)
     next = page.next_page ?? undefined
   } while (next)
@@ -23,7 +26,13 @@ async function allHosts(signal: AbortSignal): Promise<Host[]> {
 
 export function useHosts() {
   const can = useCan()
-  return useQuery({ queryKey: ['host', 'of', 'overview'], queryFn: ({ signal }) => allHosts(signal), refetchInterval: EVERY_MS, staleTime: 5_000, enabled: can('host_read') })
+  return useQuery({
+    queryKey: ['host', 'of', 'overview'],
+    queryFn: ({ signal }) => allHosts(signal),
+    refetchInterval: EVERY_MS,
+    staleTime: 5_000,
+    enabled: can('host_read'),
+  })
 }
 
 const total = async (page: Promise<{ total?: number | null }>) => (await page).total ?? 0

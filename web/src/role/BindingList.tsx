@@ -44,11 +44,29 @@ export function BindingList({ id, within }: { id: string; within?: string }) {
   const source = useMemo(() => bindingSource(within), [within])
   const columns = useMemo(
     (): Column<Binding>[] => [
-      { id: 'user', header: t('role.user'), width: 220, sort: 'user', cell: (r) => <ObjectLink of={r.user} />, csv: (r) => r.user.name },
+      {
+        id: 'user',
+        header: t('role.user'),
+        width: 220,
+        sort: 'user',
+        cell: (r) => <ObjectLink of={r.user} />,
+        csv: (r) => r.user.name,
+      },
       { id: 'role', header: t('role.role'), width: 160, sort: 'role', cell: (r) => r.role, csv: (r) => r.role },
       { id: 'scope', header: t('role.scope'), cell: (r) => <ScopeText scope={r.scope} />, csv: (r) => r.scope.scope },
     ],
     [t],
   )
-  return <ListView<Binding> id={id} label={t('role.bindings')} source={source} columns={columns} fields={FIELDS} example="role = admin" actions={ACTIONS} empty={t('role.none')} />
+  return (
+    <ListView<Binding>
+      id={id}
+      label={t('role.bindings')}
+      source={source}
+      columns={columns}
+      fields={FIELDS}
+      example="role = admin"
+      actions={ACTIONS}
+      empty={t('role.none')}
+    />
+  )
 }

@@ -29,7 +29,13 @@ export function GrantDialog({ user, vm, close }: { user?: string; vm?: { id: str
     await reread()
   }
   return (
-    <FormDialog<Values> title={t('role.grant')} ok={t('role.grant')} initial={{ user, scope: vm ? 'vm' : 'all', id: vm?.id }} close={close} submit={submit}>
+    <FormDialog<Values>
+      title={t('role.grant')}
+      ok={t('role.grant')}
+      initial={{ user, scope: vm ? 'vm' : 'all', id: vm?.id }}
+      close={close}
+      submit={submit}
+    >
       {(form) => (
         <>
           <Form.Item name="user" label={t('role.user')} rules={needed}>
@@ -39,7 +45,10 @@ export function GrantDialog({ user, vm, close }: { user?: string; vm?: { id: str
             <RoleSelect />
           </Form.Item>
           <Form.Item name="scope" label={t('role.scope')}>
-            <Select options={SCOPES.map((s) => ({ value: s, label: t(`role.scope.${s}`) }))} onChange={() => form.setFieldValue('id', undefined)} />
+            <Select
+              options={SCOPES.map((s) => ({ value: s, label: t(`role.scope.${s}`) }))}
+              onChange={() => form.setFieldValue('id', undefined)}
+            />
           </Form.Item>
           <Form.Item noStyle shouldUpdate={(a: Values, b: Values) => a.scope !== b.scope}>
             {() => {
@@ -47,7 +56,12 @@ export function GrantDialog({ user, vm, close }: { user?: string; vm?: { id: str
               if (!needsObject(scope)) return null
               return (
                 <Form.Item name="id" label={t('role.scopeObject')} rules={needed} key={scope}>
-                  <ObjectSelect kind={scope === 'vm' ? 'vm' : 'host'} find={scope === 'vm' ? findVms : findHosts} by="id" known={scope === 'vm' ? vm : undefined} />
+                  <ObjectSelect
+                    kind={scope === 'vm' ? 'vm' : 'host'}
+                    find={scope === 'vm' ? findVms : findHosts}
+                    by="id"
+                    known={scope === 'vm' ? vm : undefined}
+                  />
                 </Form.Item>
               )
             }}

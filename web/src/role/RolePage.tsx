@@ -49,7 +49,14 @@ export default function RolePage() {
           columns={[
             [t('role.role'), (r) => r.role],
             [t('role.description'), (r) => <span title={r.description}>{r.description}</span>],
-            [t('role.privileges'), (r) => <span className="mono" title={r.privileges.join(', ')}>{r.privileges.join(', ')}</span>],
+            [
+              t('role.privileges'),
+              (r) => (
+                <span className="mono" title={r.privileges.join(', ')}>
+                  {r.privileges.join(', ')}
+                </span>
+              ),
+            ],
           ]}
         />
       )}

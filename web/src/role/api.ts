@@ -17,7 +17,12 @@ export const bindingSource = (within?: string): ListSource<Binding> => ({
   within,
 })
 
-export const useRoles = () => useQuery({ queryKey: ['role'], queryFn: ({ signal }) => api.get('/v1/roles', { signal }) as Promise<Schemas['RoleInfo'][]>, staleTime: Number.POSITIVE_INFINITY })
+export const useRoles = () =>
+  useQuery({
+    queryKey: ['role'],
+    queryFn: ({ signal }) => api.get('/v1/roles', { signal }) as Promise<Schemas['RoleInfo'][]>,
+    staleTime: Number.POSITIVE_INFINITY,
+  })
 
 export async function reread() {
   await queryClient.invalidateQueries({ queryKey: keys.all('role_binding') })

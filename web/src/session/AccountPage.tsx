@@ -1,10 +1,10 @@
 /** One's own account: what one may do, and the password. */
 import { useT } from '../i18n'
-import { Facts, Panel } from '../ui/Panel'
 import { Page } from '../ui/Page'
+import { Facts, Panel } from '../ui/Panel'
 import { Tag } from '../ui/Status'
-import { PasswordForm } from './PasswordForm'
 import { useSession } from './api'
+import { PasswordForm } from './PasswordForm'
 
 export default function AccountPage() {
   const t = useT()
@@ -16,7 +16,12 @@ export default function AccountPage() {
           <Facts
             items={[
               [t('session.grants'), who?.grants.map((g) => <Tag key={JSON.stringify(g)}>{`${g.role} · ${g.scope.scope}`}</Tag>)],
-              [t('session.privileges'), <span className="mono" key="p">{who?.privileges.join(', ')}</span>],
+              [
+                t('session.privileges'),
+                <span className="mono" key="p">
+                  {who?.privileges.join(', ')}
+                </span>,
+              ],
             ]}
           />
         </Panel>

@@ -16,7 +16,14 @@ export function Welcome({ title, children }: { title?: string; children: ReactNo
         {children}
         <div className="row" style={{ justifyContent: 'center' }}>
           {(Object.keys(LANGUAGES) as Language[]).map((l) => (
-            <button key={l} type="button" className="linkish" lang={l === 'zh' ? 'zh-CN' : 'en'} aria-pressed={language() === l} onClick={() => setLanguage(l)}>
+            <button
+              key={l}
+              type="button"
+              className="linkish"
+              lang={l === 'zh' ? 'zh-CN' : 'en'}
+              aria-pressed={language() === l}
+              onClick={() => setLanguage(l)}
+            >
               {LANGUAGES[l]}
             </button>
           ))}

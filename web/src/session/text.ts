@@ -6,7 +6,8 @@ export const en = {
   signOut: 'Sign out',
   account: 'My account',
   lost: 'Your session has ended. Sign in again; you come back to this page.',
-  firstHelp: 'The first sign-in: user admin, with the one-time password that the manager wrote into the file admin-password in its state folder.',
+  firstHelp:
+    'The first sign-in: user admin, with the one-time password that the manager wrote into the file admin-password in its state folder.',
   tooMany: 'Too many tries from this address. Try again in {{seconds}} s.',
   wait: 'Try again in {{seconds}} s',
   changeTitle: 'Choose a new password',

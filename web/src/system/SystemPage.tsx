@@ -43,9 +43,24 @@ export default function SystemPage() {
           <Panel title={t('system.links')}>
             <Facts
               items={[
-                [t('system.docs'), <a key="d" href="/docs" target="_blank" rel="noreferrer">{'/docs'}</a>],
-                [t('system.openapi'), <a key="o" href="/v1/openapi.json" target="_blank" rel="noreferrer">{'/v1/openapi.json'}</a>],
-                [t('system.metrics'), <a key="m" href="/metrics" target="_blank" rel="noreferrer">{'/metrics'}</a>],
+                [
+                  t('system.docs'),
+                  <a key="d" href="/docs" target="_blank" rel="noreferrer">
+                    {'/docs'}
+                  </a>,
+                ],
+                [
+                  t('system.openapi'),
+                  <a key="o" href="/v1/openapi.json" target="_blank" rel="noreferrer">
+                    {'/v1/openapi.json'}
+                  </a>,
+                ],
+                [
+                  t('system.metrics'),
+                  <a key="m" href="/metrics" target="_blank" rel="noreferrer">
+                    {'/metrics'}
+                  </a>,
+                ],
               ]}
             />
           </Panel>

@@ -27,7 +27,13 @@ export function TaskDrawer() {
   return (
     <section className="drawer" aria-label={t('task.recent')} data-testid="task-drawer">
       <div className="drawer-head">
-        <button type="button" className="drawer-toggle" aria-expanded={open} title={t(open ? 'task.collapse' : 'task.expand')} onClick={toggle}>
+        <button
+          type="button"
+          className="drawer-toggle"
+          aria-expanded={open}
+          title={t(open ? 'task.collapse' : 'task.expand')}
+          onClick={toggle}
+        >
           {open ? <CaretDownOutlined /> : <CaretUpOutlined />}
           {t('task.recent')}
         </button>
@@ -82,7 +88,14 @@ function Table({ tasks }: { tasks: Task[] }) {
               ))}
               <td>
                 {mayCancel(task) && cancel && (
-                  <Button size="small" type="text" icon={<StopOutlined />} aria-label={t('task.cancel')} title={t('task.cancel')} onClick={() => start(cancel, [task])} />
+                  <Button
+                    size="small"
+                    type="text"
+                    icon={<StopOutlined />}
+                    aria-label={t('task.cancel')}
+                    title={t('task.cancel')}
+                    onClick={() => start(cancel, [task])}
+                  />
                 )}
               </td>
             </tr>

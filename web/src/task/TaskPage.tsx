@@ -68,7 +68,15 @@ function TaskBody({ task }: { task: Task }) {
       {task.kind === 'vm_batch' && (
         <Panel title={t('task.children')}>
           <div style={{ height: 360, display: 'flex', flexDirection: 'column' }}>
-            <ListView<Task> id="task-parts" label={t('task.children')} source={source} columns={columns} fields={TASK_FIELDS} example="state = failed" open={(r) => `/tasks/${r.id}`} />
+            <ListView<Task>
+              id="task-parts"
+              label={t('task.children')}
+              source={source}
+              columns={columns}
+              fields={TASK_FIELDS}
+              example="state = failed"
+              open={(r) => `/tasks/${r.id}`}
+            />
           </div>
         </Panel>
       )}

@@ -11,7 +11,8 @@ import type { ListQuery, Page, Schemas } from '../api/schema'
 
 export type Task = Schemas['Task']
 
-export const listTasks = (query: ListQuery, signal?: AbortSignal) => api.get('/v1/tasks', { query, signal }) as Promise<Page<Task>>
+export const listTasks = (query: ListQuery, signal?: AbortSignal) =>
+  api.get('/v1/tasks', { query, signal }) as Promise<Page<Task>>
 export const taskSource = (within?: string): ListSource<Task> => ({ kind: 'task', fetch: listTasks, within, ageing: true })
 export const tasksOf = (object: string) => term('object', '=', object)
 

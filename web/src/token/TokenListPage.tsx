@@ -21,8 +21,17 @@ import { Page } from '../ui/Page'
 import { Code, Time } from '../ui/Panel'
 
 type Token = Schemas['ApiToken']
-const SOURCE: ListSource<Token> = { kind: 'token', fetch: (query, signal) => api.get('/v1/tokens', { query, signal }) as Promise<ApiPage<Token>> }
-const FIELDS: FilterField[] = [{ name: 'name' }, { name: 'user' }, { name: 'expires_at', kind: 'time' }, { name: 'used_at', kind: 'time' }, { name: 'created_at', kind: 'time' }]
+const SOURCE: ListSource<Token> = {
+  kind: 'token',
+  fetch: (query, signal) => api.get('/v1/tokens', { query, signal }) as Promise<ApiPage<Token>>,
+}
+const FIELDS: FilterField[] = [
+  { name: 'name' },
+  { name: 'user' },
+  { name: 'expires_at', kind: 'time' },
+  { name: 'used_at', kind: 'time' },
+  { name: 'created_at', kind: 'time' },
+]
 const reread = () => queryClient.invalidateQueries({ queryKey: keys.all('token') })
 
 const ACTIONS: Action<Token>[] = [
@@ -48,12 +57,47 @@ export default function TokenListPage() {
   const columns = useMemo(
     (): Column<Token>[] => [
       { id: 'name', header: t('token.name'), sort: 'name', cell: (r) => r.name, csv: (r) => r.name },
-      { id: 'user', header: t('token.user'), width: 160, sort: 'user', cell: (r) => <ObjectLink of={r.user} />, csv: (r) => r.user.name },
+      {
+        id: 'user',
+        header: t('token.user'),
+        width: 160,
+        sort: 'user',
+        cell: (r) => <ObjectLink of={r.user} />,
+        csv: (r) => r.user.name,
+      },
       { id: 'role', header: t('token.role'), width: 130, cell: (r) => r.role ?? '–', csv: (r) => r.role },
-      { id: 'scope', header: t('token.scope'), width: 180, cell: (r) => r.scope && <ScopeText scope={r.scope} />, csv: (r) => r.scope?.scope },
-      { id: 'used', header: t('token.used'), width: 140, sort: 'used_at', cell: (r) => (r.used_at ? <Time at={r.used_at} /> : t('token.never')), csv: (r) => r.used_at },
-      { id: 'expires', header: t('token.expires'), width: 180, sort: 'expires_at', cell: (r) => dateTime(r.expires_at), csv: (r) => r.expires_at },
-      { id: 'created', header: t('token.created'), width: 180, sort: 'created_at', optional: true, cell: (r) => dateTime(r.created_at), csv: (r) => r.created_at },
+      {
+        id: 'scope',
+        header: t('token.scope'),
+        width: 180,
+        cell: (r) => r.scope && <ScopeText scope={r.scope} />,
+        csv: (r) => r.scope?.scope,
+      },
+      {
+        id: 'used',
+        header: t('token.used'),
+        width: 140,
+        sort: 'used_at',
+        cell: (r) => (r.used_at ? <Time at={r.used_at} /> : t('token.never')),
+        csv: (r) => r.used_at,
+      },
+      {
+        id: 'expires',
+        header: t('token.expires'),
+        width: 180,
+        sort: 'expires_at',
+        cell: (r) => dateTime(r.expires_at),
+        csv: (r) => r.expires_at,
+      },
+      {
+        id: 'created',
+        header: t('token.created'),
+        width: 180,
+        sort: 'created_at',
+        optional: true,
+        cell: (r) => dateTime(r.created_at),
+        csv: (r) => r.created_at,
+      },
     ],
     [t],
   )
@@ -77,7 +121,14 @@ export default function TokenListPage() {
       />
       {creating && <CreateToken close={() => setCreating(false)} onMade={setMade} />}
       {made && (
-        <Modal open title={t('token.madeTitle', { name: made.token.name })} onCancel={() => setMade(undefined)} onOk={() => setMade(undefined)} okText={t('ui.close')} cancelButtonProps={{ hidden: true }}>
+        <Modal
+          open
+          title={t('token.madeTitle', { name: made.token.name })}
+          onCancel={() => setMade(undefined)}
+          onOk={() => setMade(undefined)}
+          okText={t('ui.close')}
+          cancelButtonProps={{ hidden: true }}
+        >
           <div className="stack">
             <Alert type="warning" showIcon title={t('token.madeHelp')} />
             <Code text={made.secret} />
@@ -102,7 +153,13 @@ function CreateToken({ close, onMade }: { close: () => void; onMade: (made: Sche
     await reread()
   }
   return (
-    <FormDialog<Values> title={t('token.create')} ok={t('ui.create')} initial={{ valid_s: 30 * DAY_S }} close={close} submit={submit}>
+    <FormDialog<Values>
+      title={t('token.create')}
+      ok={t('ui.create')}
+      initial={{ valid_s: 30 * DAY_S }}
+      close={close}
+      submit={submit}
+    >
       <NameField label={t('token.name')} autoFocus />
       <Form.Item name="valid_s" label={t('token.valid')}>
         <Select options={[1, 7, 30, 90, 365].map((d) => ({ value: d * DAY_S, label: t('token.days', { count: d }) }))} />

@@ -58,7 +58,11 @@ export function ActionDialog({ action, objects, close, perform }: Props) {
   return (
     <Modal
       open
-      title={many ? t('ui.startedMany', { action: t(action.label), count: objects.length }) : t('ui.started', { action: t(action.label), name })}
+      title={
+        many
+          ? t('ui.startedMany', { action: t(action.label), count: objects.length })
+          : t('ui.started', { action: t(action.label), name })
+      }
       onCancel={close}
       okText={ended ? (failed.length > 0 ? t('ui.retryFailed') : t('ui.close')) : t(action.label)}
       cancelText={t('ui.cancel')}
@@ -67,9 +71,18 @@ export function ActionDialog({ action, objects, close, perform }: Props) {
       width={many ? 640 : 480}
     >
       <div className="stack">
-        {question && <p className="wrap" style={{ margin: 0 }}>{question.text}</p>}
+        {question && (
+          <p className="wrap" style={{ margin: 0 }}>
+            {question.text}
+          </p>
+        )}
         {question?.options?.map((o) => (
-          <Checkbox key={o.key} checked={!!choices[o.key]} disabled={ended} onChange={(e) => setChoices({ ...choices, [o.key]: e.target.checked })}>
+          <Checkbox
+            key={o.key}
+            checked={!!choices[o.key]}
+            disabled={ended}
+            onChange={(e) => setChoices({ ...choices, [o.key]: e.target.checked })}
+          >
             {t(o.label)}
           </Checkbox>
         ))}
@@ -88,7 +101,14 @@ export function ActionDialog({ action, objects, close, perform }: Props) {
 }
 
 /** Asks which of the objects would be refused, and why. */
-function usePreview(p: { action: Action<Named>; objects: Named[]; choices: Choices; setFates: (f: Map<string, Fate>) => void; setError: (e: unknown) => void; off: boolean }) {
+function usePreview(p: {
+  action: Action<Named>
+  objects: Named[]
+  choices: Choices
+  setFates: (f: Map<string, Fate>) => void
+  setError: (e: unknown) => void
+  off: boolean
+}) {
   const t = useT()
   const { action, objects, choices, setFates, setError, off } = p
   useEffect(() => {
@@ -105,7 +125,11 @@ function usePreview(p: { action: Action<Named>; objects: Named[]; choices: Choic
         .preview(objects, choices)
         .then((refused) => {
           if (gone) return
-          setFates(new Map(objects.map((o) => [o.id, refused.has(o.id) ? { state: 'refused', why: refused.get(o.id) } : { state: 'will' }])))
+          setFates(
+            new Map(
+              objects.map((o) => [o.id, refused.has(o.id) ? { state: 'refused', why: refused.get(o.id) } : { state: 'will' }]),
+            ),
+          )
         })
         .catch((e: unknown) => !gone && setError(e))
     }
@@ -116,7 +140,12 @@ function usePreview(p: { action: Action<Named>; objects: Named[]; choices: Choic
   }, [action, objects, choices, off])
 }
 
-async function doMany(action: Action<Named>, objects: Named[], choices: Choices, set: React.Dispatch<React.SetStateAction<Map<string, Fate>>>) {
+async function doMany(
+  action: Action<Named>,
+  objects: Named[],
+  choices: Choices,
+  set: React.Dispatch<React.SetStateAction<Map<string, Fate>>>,
+) {
   const put = (id: string, fate: Fate) => set((old) => new Map(old).set(id, fate))
   for (const o of objects) put(o.id, { state: 'doing' })
   if (action.runMany) {

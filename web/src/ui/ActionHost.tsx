@@ -64,7 +64,9 @@ function usePerform(): Perform {
               size="small"
               onClick={() => {
                 notification.destroy(key)
-                void done.undo?.().catch((e: unknown) => notification.error({ title: said(e), description: <ProblemText error={e} /> }))
+                void done
+                  .undo?.()
+                  .catch((e: unknown) => notification.error({ title: said(e), description: <ProblemText error={e} /> }))
               }}
             >
               {t('ui.undo')}

@@ -52,7 +52,12 @@ export function DataTable<R extends Named>(p: Props<R>) {
   const t = useT()
   const box = useRef<HTMLDivElement>(null)
   const [active, setActive] = useState(-1)
-  const virtual = useVirtualizer({ count: p.rows.length, getScrollElement: () => box.current, estimateSize: () => ROW_PX, overscan: OVERSCAN })
+  const virtual = useVirtualizer({
+    count: p.rows.length,
+    getScrollElement: () => box.current,
+    estimateSize: () => ROW_PX,
+    overscan: OVERSCAN,
+  })
   const items = virtual.getVirtualItems()
   const [firstItem, lastItem] = [items[0], items[items.length - 1]]
   useEnd(p, lastItem?.index ?? 0)
@@ -113,7 +118,11 @@ function Head<R extends Named>({ p }: { p: Props<R> }) {
           return (
             <th key={c.id} scope="col" style={{ width: c.width }} className={c.numeric ? 'num' : undefined} aria-sort={order}>
               {c.sort && p.onSort ? (
-                <button type="button" title={t('ui.sortBy', { column: c.header })} onClick={() => p.onSort?.(order === 'ascending' ? `-${c.sort}` : (c.sort ?? ''))}>
+                <button
+                  type="button"
+                  title={t('ui.sortBy', { column: c.header })}
+                  onClick={() => p.onSort?.(order === 'ascending' ? `-${c.sort}` : (c.sort ?? ''))}
+                >
                   <span className="clip">{c.header}</span>
                   <span aria-hidden="true">{order === 'ascending' ? '▲' : order === 'descending' ? '▼' : ''}</span>
                 </button>
@@ -222,7 +231,13 @@ function usePick<R extends Named>(p: Props<R>, setActive: (i: number) => void): 
   }
 }
 
-function useKeys<R extends Named>(p: Props<R>, active: number, setActive: (i: number) => void, pick: Pick, show: (i: number) => void) {
+function useKeys<R extends Named>(
+  p: Props<R>,
+  active: number,
+  setActive: (i: number) => void,
+  pick: Pick,
+  show: (i: number) => void,
+) {
   return (e: KeyboardEvent) => {
     if ((e.target as HTMLElement).closest('input,textarea,[role=menu]') && e.key !== 'ContextMenu') return
     const row = p.rows[active]

@@ -58,7 +58,11 @@ export function FilterChips({ filter, onChange }: Pick<Props, 'filter' | 'onChan
       {parts.map((part, i) => (
         <span className="chip" key={part}>
           <span className="clip">{part}</span>
-          <button type="button" aria-label={t('ui.filterRemove', { term: part })} onClick={() => onChange(all(parts.filter((_, j) => j !== i)))}>
+          <button
+            type="button"
+            aria-label={t('ui.filterRemove', { term: part })}
+            onClick={() => onChange(all(parts.filter((_, j) => j !== i)))}
+          >
             ×
           </button>
         </span>
@@ -121,7 +125,12 @@ function BuilderForm({ fields, onAdd }: { fields: FilterField[]; onAdd: (part: s
   return (
     <Form layout="vertical" style={{ width: 260 }} onFinish={() => value && onAdd(term(name, op, value))}>
       <Form.Item label={t('ui.filterField')} htmlFor="filter-field">
-        <Select id="filter-field" value={name} onChange={setName} options={fields.map((f) => ({ value: f.name, label: f.name }))} />
+        <Select
+          id="filter-field"
+          value={name}
+          onChange={setName}
+          options={fields.map((f) => ({ value: f.name, label: f.name }))}
+        />
       </Form.Item>
       <Form.Item label={t('ui.filterOperator')} htmlFor="filter-operator">
         <Select id="filter-operator" value={op} onChange={setOp} options={operators.map((o) => ({ value: o, label: o }))} />

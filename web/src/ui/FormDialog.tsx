@@ -61,6 +61,8 @@ export function FormDialog<V extends object>(p: Props<V>) {
 export function markFields(form: FormInstance, error: unknown) {
   if (!(error instanceof ApiError)) return
   const names = new Set(Object.keys((form.getFieldsValue(true) as object) ?? {}))
-  const marks = (error.problem.violations ?? []).filter((v) => names.has(v.field)).map((v) => ({ name: v.field, errors: [v.message] }))
+  const marks = (error.problem.violations ?? [])
+    .filter((v) => names.has(v.field))
+    .map((v) => ({ name: v.field, errors: [v.message] }))
   if (marks.length > 0) form.setFields(marks as never)
 }

@@ -12,7 +12,11 @@ interface Props extends Omit<ComponentProps<'a'>, 'href' | 'ref'> {
 export function GoLink({ to, children, ...rest }: Props) {
   const [path, query] = to.split('?')
   return (
-    <Link to={path as never} search={query ? (Object.fromEntries(new URLSearchParams(query)) as never) : (undefined as never)} {...rest}>
+    <Link
+      to={path as never}
+      search={query ? (Object.fromEntries(new URLSearchParams(query)) as never) : (undefined as never)}
+      {...rest}
+    >
       {children}
     </Link>
   )

@@ -6,7 +6,15 @@ import { useT } from '../i18n'
 import type { Column } from './DataTable'
 import { remember, remembered } from './urlState'
 
-export function ColumnTool<R>({ columns, shown, onChange }: { columns: Column<R>[]; shown: string[]; onChange: (ids: string[]) => void }) {
+export function ColumnTool<R>({
+  columns,
+  shown,
+  onChange,
+}: {
+  columns: Column<R>[]
+  shown: string[]
+  onChange: (ids: string[]) => void
+}) {
   const t = useT()
   const content = (
     <div className="stack" style={{ gap: 4 }}>
@@ -15,7 +23,9 @@ export function ColumnTool<R>({ columns, shown, onChange }: { columns: Column<R>
           key={c.id}
           disabled={i === 0}
           checked={shown.includes(c.id)}
-          onChange={(e) => onChange(columns.filter((x) => (x.id === c.id ? e.target.checked : shown.includes(x.id))).map((x) => x.id))}
+          onChange={(e) =>
+            onChange(columns.filter((x) => (x.id === c.id ? e.target.checked : shown.includes(x.id))).map((x) => x.id))
+          }
         >
           {c.header}
         </Checkbox>
@@ -66,13 +76,25 @@ export function ViewTool({ list, now, onChoose }: { list: string; now: Omit<View
           >
             {v.name}
           </button>
-          <Button size="small" type="text" aria-label={t('ui.viewDelete', { name: v.name })} onClick={() => keep(views.filter((x) => x.name !== v.name))}>
+          <Button
+            size="small"
+            type="text"
+            aria-label={t('ui.viewDelete', { name: v.name })}
+            onClick={() => keep(views.filter((x) => x.name !== v.name))}
+          >
             ×
           </Button>
         </div>
       ))}
       <Form onFinish={save} className="row tight">
-        <Input size="small" aria-label={t('ui.viewName')} placeholder={t('ui.viewName')} value={name} maxLength={60} onChange={(e) => setName(e.target.value)} />
+        <Input
+          size="small"
+          aria-label={t('ui.viewName')}
+          placeholder={t('ui.viewName')}
+          value={name}
+          maxLength={60}
+          onChange={(e) => setName(e.target.value)}
+        />
         <Button size="small" htmlType="submit" disabled={!name.trim()}>
           {t('ui.viewSave')}
         </Button>
@@ -99,7 +121,12 @@ export function CsvTool({ onExport }: { onExport: (onRows: (n: number) => void) 
   }
   return (
     <Tooltip title={rows === undefined ? t('ui.exportCsv') : t('ui.exporting', { count: rows })}>
-      <Button icon={<DownloadOutlined />} aria-label={t('ui.exportCsv')} loading={rows !== undefined} onClick={() => void run()} />
+      <Button
+        icon={<DownloadOutlined />}
+        aria-label={t('ui.exportCsv')}
+        loading={rows !== undefined}
+        onClick={() => void run()}
+      />
     </Tooltip>
   )
 }

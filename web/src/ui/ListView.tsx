@@ -8,12 +8,12 @@ import { all } from '../api/filter'
 import { type ListSource, useList } from '../api/list'
 import { useT } from '../i18n'
 import { type Action, type Named, useActionItems, useStartAction, useWhyNot } from './action'
-import { type Column, DataTable } from './DataTable'
 import { exportCsv } from './csv'
+import { type Column, DataTable } from './DataTable'
 import { FilterChips, type FilterField, FilterInput } from './FilterBar'
 import { count } from './format'
-import { ColumnTool, CsvTool, ReloadTool, ViewTool } from './ListTools'
 import { useGo } from './Link'
+import { ColumnTool, CsvTool, ReloadTool, ViewTool } from './ListTools'
 import { ProblemAlert } from './ProblemAlert'
 import { remember, remembered, useUrlState } from './urlState'
 import { useSeenRefresh } from './useSeenRefresh'
@@ -70,13 +70,19 @@ export function ListView<R extends Named>(p: Props<R>) {
         {p.primary}
         <FilterInput filter={filter} fields={p.fields} onChange={setFilter} example={p.example} />
         <span className="grow" />
-        <ViewTool list={p.id} now={{ filter, sort: search.sort }} onChoose={(v) => setSearch({ filter: v.filter, sort: v.sort })} />
+        <ViewTool
+          list={p.id}
+          now={{ filter, sort: search.sort }}
+          onChoose={(v) => setSearch({ filter: v.filter, sort: v.sort })}
+        />
         <ColumnTool columns={p.columns} shown={shown.map((c) => c.id)} onChange={setShown} />
         <CsvTool onExport={csv} />
         <ReloadTool busy={isFetching} onReload={() => void list.reload()} />
       </div>
       <FilterChips filter={filter} onChange={setFilter} />
-      {chosenNow.size > 0 && p.actions && <BulkBar p={p} chosen={chosenNow} setChosen={setChosen} total={list.total} rows={list.rows} filter={filter} />}
+      {chosenNow.size > 0 && p.actions && (
+        <BulkBar p={p} chosen={chosenNow} setChosen={setChosen} total={list.total} rows={list.rows} filter={filter} />
+      )}
       <ProblemAlert error={list.error} onRetry={() => void list.refetch()} />
       <DataTable
         label={p.label}
@@ -95,9 +101,13 @@ export function ListView<R extends Named>(p: Props<R>) {
         empty={filter ? t('ui.emptyFiltered') : (p.empty ?? t('ui.empty'))}
       />
       <div className="list-foot" data-testid="list-foot">
-        {list.total === undefined ? t('ui.rowsLoaded', { shown: count(list.rows.length) }) : t('ui.rows', { shown: count(list.rows.length), total: count(list.total) })}
+        {list.total === undefined
+          ? t('ui.rowsLoaded', { shown: count(list.rows.length) })
+          : t('ui.rows', { shown: count(list.rows.length), total: count(list.total) })}
       </div>
-      {menu && p.actions && <ContextMenu actions={p.actions} objects={[...chosenNow.values()]} at={menu} close={() => setMenu(undefined)} />}
+      {menu && p.actions && (
+        <ContextMenu actions={p.actions} objects={[...chosenNow.values()]} at={menu} close={() => setMenu(undefined)} />
+      )}
     </>
   )
 }
@@ -191,7 +201,13 @@ interface MenuProps<R extends Named> {
 export function ContextMenu<R extends Named>({ actions, objects, at, close }: MenuProps<R>) {
   const items = useActionItems()
   return (
-    <Dropdown open onOpenChange={(open) => !open && close()} trigger={['click']} menu={{ items: items(actions, objects), onClick: close, autoFocus: true }} autoFocus>
+    <Dropdown
+      open
+      onOpenChange={(open) => !open && close()}
+      trigger={['click']}
+      menu={{ items: items(actions, objects), onClick: close, autoFocus: true }}
+      autoFocus
+    >
       <span style={{ position: 'fixed', left: at.x, top: at.y, width: 1, height: 1 }} />
     </Dropdown>
   )

@@ -27,8 +27,16 @@ export function Monitor({ kind, id, read, memory }: Props) {
   const charts = [
     { title: t('ui.cpu'), series: [of(t('ui.cpu'), (s) => s.cpu)], format: percent, max: 1 },
     { title: t('ui.memory'), series: [of(t('ui.memory'), (s) => s.memory_bytes)], format: size, max: memory },
-    { title: t('ui.disk'), series: [of(t('ui.read'), (s) => s.disk_read_bytes), of(t('ui.written'), (s) => s.disk_write_bytes)], format: rate },
-    { title: t('ui.network'), series: [of(t('ui.received'), (s) => s.net_in_bytes), of(t('ui.sent'), (s) => s.net_out_bytes)], format: rate },
+    {
+      title: t('ui.disk'),
+      series: [of(t('ui.read'), (s) => s.disk_read_bytes), of(t('ui.written'), (s) => s.disk_write_bytes)],
+      format: rate,
+    },
+    {
+      title: t('ui.network'),
+      series: [of(t('ui.received'), (s) => s.net_in_bytes), of(t('ui.sent'), (s) => s.net_out_bytes)],
+      format: rate,
+    },
   ]
   return (
     <div className="stack">

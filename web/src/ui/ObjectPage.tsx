@@ -128,7 +128,12 @@ function useKeys<O extends Named>(actions?: Action<O>[], object?: O) {
     if (!actions || !object) return
     const press = (e: KeyboardEvent) => {
       if (e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented) return
-      if ((e.target as HTMLElement).closest('input,textarea,select,[contenteditable],[role=dialog],[role=menu],canvas,.xterm,.table-wrap')) return
+      if (
+        (e.target as HTMLElement).closest(
+          'input,textarea,select,[contenteditable],[role=dialog],[role=menu],canvas,.xterm,.table-wrap',
+        )
+      )
+        return
       const action = actions.find((a) => a.shortcut === e.key.toLowerCase())
       if (!action || whyNot(action, [object])) return
       e.preventDefault()

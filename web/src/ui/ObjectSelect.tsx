@@ -23,7 +23,12 @@ export function ObjectSelect({ kind, find, by, id, value, onChange, allowClear, 
   const [typed, setTyped] = useState('')
   const text = useDeferredValue(typed.trim())
   const [open, setOpen] = useState(false)
-  const found = useQuery({ queryKey: ['choose', kind, text], queryFn: ({ signal }) => find(text, signal), enabled: open, staleTime: 5_000 })
+  const found = useQuery({
+    queryKey: ['choose', kind, text],
+    queryFn: ({ signal }) => find(text, signal),
+    enabled: open,
+    staleTime: 5_000,
+  })
   const objects = found.data ?? (known ? [known] : [])
   return (
     <Select

@@ -2,7 +2,19 @@
 import { type ReactNode, useEffect } from 'react'
 import { type Crumb, Crumbs } from './ObjectPage'
 
-export function Page({ title, crumbs, extra, flush, children }: { title: string; crumbs?: Crumb[]; extra?: ReactNode; flush?: boolean; children: ReactNode }) {
+export function Page({
+  title,
+  crumbs,
+  extra,
+  flush,
+  children,
+}: {
+  title: string
+  crumbs?: Crumb[]
+  extra?: ReactNode
+  flush?: boolean
+  children: ReactNode
+}) {
   useEffect(() => {
     document.title = `${title} – Virga`
   }, [title])

@@ -40,7 +40,11 @@ function Pair({ label, value }: { label: string; value: ReactNode }) {
 
 /** A time as it is said, with the exact one when it is pointed at. */
 export function Time({ at }: { at: string | null | undefined }) {
-  return <time dateTime={at ?? undefined} title={dateTime(at)}>{ago(at)}</time>
+  return (
+    <time dateTime={at ?? undefined} title={dateTime(at)}>
+      {ago(at)}
+    </time>
+  )
 }
 
 export function CopyButton({ text }: { text: string }) {

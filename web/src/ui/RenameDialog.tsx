@@ -12,7 +12,13 @@ interface Props {
 export function RenameDialog({ name, rename, close }: Props) {
   const t = useT()
   return (
-    <FormDialog<{ name: string }> title={`${t('ui.rename')}: ${name}`} ok={t('ui.rename')} initial={{ name }} close={close} submit={(v) => rename(v.name)}>
+    <FormDialog<{ name: string }>
+      title={`${t('ui.rename')}: ${name}`}
+      ok={t('ui.rename')}
+      initial={{ name }}
+      close={close}
+      submit={(v) => rename(v.name)}
+    >
       <NameField label={t('ui.renameTo')} autoFocus />
     </FormDialog>
   )

@@ -17,7 +17,8 @@ export function size(bytes: number | null | undefined): string {
 /** `12.3 MiB/s`. */
 export const rate = (bytes: number | null | undefined) => (bytes === null || bytes === undefined ? '–' : `${size(bytes)}/s`)
 
-export const count = (n: number | null | undefined) => (n === null || n === undefined ? '–' : new Intl.NumberFormat(locale()).format(n))
+export const count = (n: number | null | undefined) =>
+  n === null || n === undefined ? '–' : new Intl.NumberFormat(locale()).format(n)
 
 /** A share of one as percent. */
 export const percent = (share: number | null | undefined) =>
@@ -48,7 +49,12 @@ export function ago(at: string | null | undefined, now = Date.now()): string {
 export function duration(fromIso: string | null | undefined, toIso?: string | null): string {
   if (!fromIso) return '–'
   const seconds = Math.max(0, Math.floor(((toIso ? new Date(toIso).getTime() : Date.now()) - new Date(fromIso).getTime()) / 1000))
-  const [d, h, m, s] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3_600) % 24, Math.floor(seconds / 60) % 60, seconds % 60]
+  const [d, h, m, s] = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3_600) % 24,
+    Math.floor(seconds / 60) % 60,
+    seconds % 60,
+  ]
   if (d > 0) return `${d}d ${h}h`
   if (h > 0) return `${h}h ${m}m`
   return m > 0 ? `${m}m ${s}s` : `${s}s`

@@ -42,7 +42,7 @@ export function useDark(): boolean {
 /** The settings of every widget. */
 export function widgetTheme(dark: boolean): ThemeConfig {
   return {
-    algorithm: dark ? [theme.darkAlgorithm, theme.compactAlgorithm] : [theme.defaultAlgorithm, theme.compactAlgorithm],
+    algorithm: dark ? theme.darkAlgorithm : theme.defaultAlgorithm,
     token: {
       colorPrimary: dark ? '#2fa3bd' : '#0b6e85',
       colorInfo: dark ? '#2fa3bd' : '#0b6e85',
@@ -57,7 +57,10 @@ export function widgetTheme(dark: boolean): ThemeConfig {
       colorBgBase: dark ? '#12181d' : '#ffffff',
       borderRadius: 4,
       fontSize: 13,
-      fontFamily: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', sans-serif",
+      controlHeight: 30,
+      sizeStep: 3,
+      fontFamily:
+        "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', sans-serif",
       motion: !window.matchMedia('(prefers-reduced-motion: reduce)').matches,
     },
   }

@@ -11,7 +11,8 @@ export function useUrlState(): [Search, (change: Search) => void] {
     (next: Search) =>
       void navigate({
         to: '.',
-        search: ((old: Search) => Object.fromEntries(Object.entries({ ...old, ...next }).filter(([, v]) => v !== undefined && v !== ''))) as never,
+        search: ((old: Search) =>
+          Object.fromEntries(Object.entries({ ...old, ...next }).filter(([, v]) => v !== undefined && v !== ''))) as never,
         replace: true,
       }),
     [navigate],

@@ -33,10 +33,35 @@ export default function UserListPage() {
   const [creating, setCreating] = useState(false)
   const columns = useMemo(
     (): Column<User>[] => [
-      { id: 'name', header: t('user.name'), sort: 'name', width: 220, cell: (r) => <GoLink to={`/users/${r.id}`}>{r.name}</GoLink>, csv: (r) => r.name },
-      { id: 'state', header: t('user.state'), width: 240, cell: (r) => <UserStateView user={r} />, csv: (r) => (r.disabled ? 'disabled' : 'active') },
-      { id: 'grants', header: t('user.grants'), cell: (r) => <GrantTags grants={r.grants} />, csv: (r) => r.grants.map((g) => g.role).join(' ') },
-      { id: 'created', header: t('user.created'), width: 180, sort: 'created_at', cell: (r) => dateTime(r.created_at), csv: (r) => r.created_at },
+      {
+        id: 'name',
+        header: t('user.name'),
+        sort: 'name',
+        width: 220,
+        cell: (r) => <GoLink to={`/users/${r.id}`}>{r.name}</GoLink>,
+        csv: (r) => r.name,
+      },
+      {
+        id: 'state',
+        header: t('user.state'),
+        width: 240,
+        cell: (r) => <UserStateView user={r} />,
+        csv: (r) => (r.disabled ? 'disabled' : 'active'),
+      },
+      {
+        id: 'grants',
+        header: t('user.grants'),
+        cell: (r) => <GrantTags grants={r.grants} />,
+        csv: (r) => r.grants.map((g) => g.role).join(' '),
+      },
+      {
+        id: 'created',
+        header: t('user.created'),
+        width: 180,
+        sort: 'created_at',
+        cell: (r) => dateTime(r.created_at),
+        csv: (r) => r.created_at,
+      },
     ],
     [t],
   )

@@ -1,8 +1,8 @@
 /** One account: its state, and its roles. */
 import { useParams } from '@tanstack/react-router'
+import { term } from '../api/filter'
 import { useT } from '../i18n'
 import { BindingList } from '../role/BindingList'
-import { term } from '../api/filter'
 import { dateTime } from '../ui/format'
 import { ObjectPage } from '../ui/ObjectPage'
 import { Facts, Panel } from '../ui/Panel'

@@ -8,9 +8,11 @@ import type { ListQuery, Page, Schemas } from '../api/schema'
 
 export type User = Schemas['User']
 
-export const listUsers = (query: ListQuery, signal?: AbortSignal) => api.get('/v1/users', { query, signal }) as Promise<Page<User>>
+export const listUsers = (query: ListQuery, signal?: AbortSignal) =>
+  api.get('/v1/users', { query, signal }) as Promise<Page<User>>
 export const userSource: ListSource<User> = { kind: 'user', fetch: listUsers }
-export const useUser = (name: string) => useObject('user', name, (signal) => api.get('/v1/users/{user}', { path: { user: name }, signal }))
+export const useUser = (name: string) =>
+  useObject('user', name, (signal) => api.get('/v1/users/{user}', { path: { user: name }, signal }))
 export const findUsers = async (text: string, signal: AbortSignal) =>
   (await listUsers({ filter: term('name', '~', text), limit: 10, fields: 'name', sort: 'name' }, signal)).items
 

@@ -7,7 +7,8 @@ export const en = {
   created: 'Created',
   create: 'Create a user',
   password: 'First password',
-  passwordHelp: 'At least 12 characters. It must be changed at the first sign-in. Left empty, the user cannot sign in until a password is set.',
+  passwordHelp:
+    'At least 12 characters. It must be changed at the first sign-in. Left empty, the user cannot sign in until a password is set.',
   role: 'Role over everything',
   'state.active': 'active',
   'state.disabled': 'may not sign in',

@@ -25,7 +25,11 @@ export default function ExplainTab({ vm }: { vm: Vm }) {
         <LastTask vm={vm} />
       </Panel>
       <Panel title={t('vm.explainPlace')}>
-        <p>{vm.host ? t('vm.explainOn', { host: vm.host.name ?? '', why: vm.placement || t('vm.explainNoWhy') }) : t('vm.explainNoHost')}</p>
+        <p>
+          {vm.host
+            ? t('vm.explainOn', { host: vm.host.name ?? '', why: vm.placement || t('vm.explainNoWhy') })
+            : t('vm.explainNoHost')}
+        </p>
         {!vm.fresh && <p>{t('vm.explainStale')}</p>}
         {o.accelerator === 'tcg' && <p>{t('vm.explainTcg')}</p>}
       </Panel>
@@ -38,14 +42,21 @@ export default function ExplainTab({ vm }: { vm: Vm }) {
 
 function LastTask({ vm }: { vm: Vm }) {
   const t = useT()
-  const last = useQuery({ queryKey: ['task', 'of', vm.id], queryFn: ({ signal }) => listTasks({ filter: tasksOf(vm.id), limit: 1 }, signal) })
+  const last = useQuery({
+    queryKey: ['task', 'of', vm.id],
+    queryFn: ({ signal }) => listTasks({ filter: tasksOf(vm.id), limit: 1 }, signal),
+  })
   const task = last.data?.items[0]
   if (!last.data) return null
   if (!task) return <p>{t('vm.explainNoTask')}</p>
   return (
     <>
       <p>
-        {t('vm.explainTask', { kind: t(`task.kind.${task.kind}`), state: t(`task.state.${task.state}`), who: task.requester?.name ?? t(`task.cause.${task.cause}`) })}{' '}
+        {t('vm.explainTask', {
+          kind: t(`task.kind.${task.kind}`),
+          state: t(`task.state.${task.state}`),
+          who: task.requester?.name ?? t(`task.cause.${task.cause}`),
+        })}{' '}
         <GoLink to={`/tasks/${task.id}`}>{t('ui.showTask')}</GoLink>
       </p>
       {task.error && <ProblemAlert error={new ApiError(task.error)} />}

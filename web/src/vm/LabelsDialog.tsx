@@ -17,10 +17,20 @@ export function LabelsDialog({ vm, close }: { vm: Vm; close: () => void }) {
     api.patch('/v1/vms/{vm}', {
       path: { vm: vm.id },
       ifMatch: vm.generation,
-      body: { description: v.description ?? '', labels: Object.fromEntries(v.labels.filter((l) => l?.key).map((l) => [l.key, l.value ?? ''])) },
+      body: {
+        description: v.description ?? '',
+        labels: Object.fromEntries(v.labels.filter((l) => l?.key).map((l) => [l.key, l.value ?? ''])),
+      },
     })
   return (
-    <FormDialog<Values> title={`${t('vm.act.labels')}: ${vm.name}`} ok={t('ui.save')} initial={initial} close={close} submit={submit} width={560}>
+    <FormDialog<Values>
+      title={`${t('vm.act.labels')}: ${vm.name}`}
+      ok={t('ui.save')}
+      initial={initial}
+      close={close}
+      submit={submit}
+      width={560}
+    >
       <Form.Item name="description" label={t('vm.description')}>
         <Input.TextArea rows={2} autoFocus />
       </Form.Item>

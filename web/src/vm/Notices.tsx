@@ -12,16 +12,29 @@ export function Notices({ vm }: { vm: Vm }) {
   return (
     <>
       {!vm.fresh && <Alert type="warning" showIcon title={t('vm.stale')} />}
-      {!!drift?.length && <Alert type="warning" showIcon title={t('vm.drift')} description={<Lines lines={drift.map((d) => d.message)} help={t('vm.driftHelp')} />} />}
+      {!!drift?.length && (
+        <Alert
+          type="warning"
+          showIcon
+          title={t('vm.drift')}
+          description={<Lines lines={drift.map((d) => d.message)} help={t('vm.driftHelp')} />}
+        />
+      )}
       {error && (
         <Alert
           type="error"
           showIcon
           title={`${t('vm.observedError')}: ${error.message}`}
-          description={<ProblemText error={new ApiError({ ...error, detail: error.message, title: '', type: '', status: 0 } as unknown as Problem)} />}
+          description={
+            <ProblemText
+              error={new ApiError({ ...error, detail: error.message, title: '', type: '', status: 0 } as unknown as Problem)}
+            />
+          }
         />
       )}
-      {!!pending?.length && <Alert type="info" showIcon title={t('vm.pending')} description={<Lines lines={pending} help={t('vm.pendingHelp')} />} />}
+      {!!pending?.length && (
+        <Alert type="info" showIcon title={t('vm.pending')} description={<Lines lines={pending} help={t('vm.pendingHelp')} />} />
+      )}
     </>
   )
 }

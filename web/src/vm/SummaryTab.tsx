@@ -2,6 +2,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { useEffect } from 'react'
 import { useT } from '../i18n'
+import { useNetworkNames } from '../network/api'
 import { dateTime, duration, percent, rate, size } from '../ui/format'
 import { GoLink } from '../ui/Link'
 import { ObjectLink } from '../ui/ObjectLink'
@@ -85,7 +86,12 @@ function General({ vm }: { vm: Vm }) {
           ],
           [t('vm.created'), dateTime(vm.created_at)],
           [t('vm.updated'), <Time key="u" at={vm.updated_at} />],
-          [t('vm.id'), <span key="i" className="mono">{vm.id}</span>],
+          [
+            t('vm.id'),
+            <span key="i" className="mono">
+              {vm.id}
+            </span>,
+          ],
         ]}
       />
     </Panel>
@@ -101,6 +107,7 @@ export function cpuMode(vm: Vm): string {
 
 function Hardware({ vm }: { vm: Vm }) {
   const t = useT()
+  const networkName = useNetworkNames()
   const { cpu, memory, disks = [], nics = [], cdroms = [] } = vm.spec
   return (
     <Panel title={t('vm.hardware')} extra={<GoLink to={`/vms/${vm.id}/configure`}>{t('vm.tab.configure')}</GoLink>}>
@@ -111,7 +118,17 @@ function Hardware({ vm }: { vm: Vm }) {
           [t('vm.cpuMode'), cpuMode(vm)],
           [t('vm.tab.disks'), disks.map((d) => size(d.size_bytes)).join(', ') || t('vm.diskNone')],
           [t('vm.cdroms'), cdroms.length > 0 && cdroms.length],
-          [t('vm.tab.nics'), nics.length > 0 ? nics.map((n) => <span key={n.id} className="row tight"><span className="mono">{n.mac}</span> <ObjectLink of={{ kind: 'network', id: n.network }} plain /></span>) : t('vm.nicNone')],
+          [
+            t('vm.tab.nics'),
+            nics.length > 0
+              ? nics.map((n) => (
+                  <span key={n.id} className="row tight">
+                    <span className="mono">{n.mac}</span>{' '}
+                    <ObjectLink of={{ kind: 'network', id: n.network, name: networkName(n.network) }} plain />
+                  </span>
+                ))
+              : t('vm.nicNone'),
+          ],
           [t('vm.firmware'), vm.spec.firmware && t(`vm.firmware.${vm.spec.firmware}`)],
           [t('vm.machine'), vm.spec.machine ?? vm.observed.machine],
           [t('vm.accelerator'), vm.observed.accelerator],
@@ -165,7 +182,11 @@ function Screen({ vm }: { vm: Vm }) {
     <Panel title={t('vm.screen')} extra={visible && <GoLink to={`/vms/${vm.id}/console`}>{t('vm.act.console')}</GoLink>}>
       {visible && picture ? (
         <GoLink to={`/vms/${vm.id}/console`}>
-          <img src={picture} alt={t('vm.screen')} style={{ width: '100%', maxHeight: 220, objectFit: 'contain', background: '#000', display: 'block' }} />
+          <img
+            src={picture}
+            alt={t('vm.screen')}
+            style={{ width: '100%', maxHeight: 220, objectFit: 'contain', background: '#000', display: 'block' }}
+          />
         </GoLink>
       ) : (
         <div className="empty">{t('vm.screenNone')}</div>

@@ -43,7 +43,11 @@ export default function VmPage() {
   const Shown = SIDES[tab] ?? SIDES.summary
   return (
     <ObjectPage
-      crumbs={[{ label: t('vm.many'), to: '/vms' }, ...(vm?.host ? [{ label: vm.host.name ?? '', to: `/hosts/${vm.host.id}` }] : []), { label: vm?.name ?? name }]}
+      crumbs={[
+        { label: t('vm.many'), to: '/vms' },
+        ...(vm?.host ? [{ label: vm.host.name ?? '', to: `/hosts/${vm.host.id}` }] : []),
+        { label: vm?.name ?? name },
+      ]}
       icon={noun.icon}
       title={vm?.name ?? name}
       state={vm && <VmStateView vm={vm} />}

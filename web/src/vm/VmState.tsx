@@ -3,7 +3,15 @@ import { useT } from '../i18n'
 import { Status, type Tone } from '../ui/Status'
 import { stateOf, type Vm, type VmState } from './api'
 
-const TONES: Record<VmState, Tone> = { running: 'good', paused: 'warn', hibernated: 'off', stopped: 'off', absent: 'busy', crashed: 'bad', unknown: 'bad' }
+const TONES: Record<VmState, Tone> = {
+  running: 'good',
+  paused: 'warn',
+  hibernated: 'off',
+  stopped: 'off',
+  absent: 'busy',
+  crashed: 'bad',
+  unknown: 'bad',
+}
 
 export function vmTone(vm: Vm): Tone {
   if (vm.task) return 'busy'
@@ -13,7 +21,9 @@ export function vmTone(vm: Vm): Tone {
 export function VmStateView({ vm }: { vm: Vm }) {
   const t = useT()
   const drift = vm.observed.drift?.map((d) => d.message).join('; ')
-  const title = [!vm.fresh && t('vm.stale'), drift && `${t('vm.drift')}: ${drift}`, vm.task && t('vm.task')].filter(Boolean).join(' ')
+  const title = [!vm.fresh && t('vm.stale'), drift && `${t('vm.drift')}: ${drift}`, vm.task && t('vm.task')]
+    .filter(Boolean)
+    .join(' ')
   return (
     <Status tone={vmTone(vm)} stale={!vm.fresh} title={title || undefined}>
       {t(`vm.state.${stateOf(vm)}`)}

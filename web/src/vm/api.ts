@@ -15,7 +15,8 @@ export const listVms = (query: ListQuery, signal?: AbortSignal) => api.get('/v1/
 /** The list of VMs, of all or of those within a condition. */
 export const vmSource = (within?: string): ListSource<Vm> => ({ kind: 'vm', fetch: listVms, within, ageing: true })
 
-export const useVm = (name: string) => useObject('vm', name, (signal) => api.get('/v1/vms/{vm}', { path: { vm: name }, signal }), { everyMs: 15_000 })
+export const useVm = (name: string) =>
+  useObject('vm', name, (signal) => api.get('/v1/vms/{vm}', { path: { vm: name }, signal }), { everyMs: 15_000 })
 
 export const findVms = async (text: string, signal: AbortSignal) =>
   (await listVms({ filter: term('name', '~', text), limit: 10, fields: 'name', sort: 'name' }, signal)).items
