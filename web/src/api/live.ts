@@ -91,7 +91,7 @@ function take(message: string) {
   } catch {
     return
   }
-  timer ??= setTimeout(flush, GATHER_MS)
+  if (timer === undefined) timer = setTimeout(flush, GATHER_MS)
 }
 
 /** Opens the stream, if it is not open, and keeps it open. */

@@ -2,8 +2,8 @@
 import { Input, Segmented, Tree, type TreeDataNode } from 'antd'
 import { type Key as ReactKey, useDeferredValue, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react'
 import { useT } from '../i18n'
+import { ContextMenu } from '../ui/ContextMenu'
 import { useGo } from '../ui/Link'
-import { ContextMenu } from '../ui/ListView'
 import { remember, remembered } from '../ui/urlState'
 import { type TreeNode, useTree } from './useTree'
 

@@ -7,8 +7,6 @@ export const en = {
   treeFilter: 'Find in the inventory',
   treeHosts: 'Hosts and VMs',
   treeLibrary: 'Library',
-  treeSite: 'This site',
-  treeNoHost: 'On no host',
   treeMore: 'More than {{count}}: all in the list',
   treeEmpty: 'Nothing found',
   search: 'Search',
@@ -17,7 +15,6 @@ export const en = {
   searchPages: 'Pages',
   searchNothing: 'Nothing found for “{{text}}”.',
   searchKeys: '↑ ↓ to move, Enter to open, Esc to close',
-  searchAll: 'All VMs with “{{text}}”',
   live: 'Live',
   liveTitle: 'Changes are shown as they happen.',
   liveConnecting: 'Connecting',
@@ -29,10 +26,8 @@ export const en = {
   themeDark: 'Dark',
   language: 'Language',
   userMenu: 'Menu of {{name}}',
-  help: 'Help',
   apiDocs: 'API of this manager',
   skip: 'To the content',
-  notFound: 'No such page',
 }
 
 export const zh: Record<keyof typeof en, string> = {
@@ -44,8 +39,6 @@ export const zh: Record<keyof typeof en, string> = {
   treeFilter: '在资源清单中查找',
   treeHosts: '主机与虚拟机',
   treeLibrary: '资源库',
-  treeSite: '本站点',
-  treeNoHost: '未放置到主机',
   treeMore: '超过 {{count}} 项：在列表中查看全部',
   treeEmpty: '未找到',
   search: '搜索',
@@ -54,7 +47,6 @@ export const zh: Record<keyof typeof en, string> = {
   searchPages: '页面',
   searchNothing: '没有找到“{{text}}”。',
   searchKeys: '↑ ↓ 移动，Enter 打开，Esc 关闭',
-  searchAll: '名称包含“{{text}}”的所有虚拟机',
   live: '实时',
   liveTitle: '变化会即时显示。',
   liveConnecting: '正在连接',
@@ -66,10 +58,8 @@ export const zh: Record<keyof typeof en, string> = {
   themeDark: '深色',
   language: '语言',
   userMenu: '{{name}} 的菜单',
-  help: '帮助',
   apiDocs: '本管理节点的 API',
   skip: '跳到内容',
-  notFound: '没有这个页面',
 }
 
 declare module '../i18n' {

@@ -59,7 +59,6 @@ export function useTree(view: 'hosts' | 'library', text: string, expanded: React
   const branches = useQueries({ queries: open.map((id) => branchQuery(id)) })
   useRereading(client)
   const vmsOf = new Map(open.map((id, i) => [id, branches[i]?.data]))
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the branches' data stands for the map made of it
   const nodes = useMemo(() => build(root.data, vmsOf, t), [root.data, t, ...branches.map((b) => b.data)])
   const find = (key: string): TreeNode | undefined => {
     for (const n of nodes) {

@@ -9,8 +9,6 @@ export const en = {
   source: 'From',
   request: 'Request',
   records: 'Records',
-  anchors: 'Anchors',
-  anchorsHelp: 'Signed statements about the chain of records. Kept outside, they show whether records were rewritten.',
   retention: 'Kept for',
   days: '{{count}} days',
   daysField: 'Days',
@@ -18,9 +16,6 @@ export const en = {
   retentionSave: 'Set',
   export: 'Export',
   exportHelp: 'Lines of JSON with their chain values; virga-audit verifies them.',
-  seq: 'Up to record',
-  chain: 'Chain value',
-  key: 'Key',
 }
 export const zh: Record<keyof typeof en, string> = {
   many: '审计',
@@ -33,8 +28,6 @@ export const zh: Record<keyof typeof en, string> = {
   source: '来源',
   request: '请求',
   records: '记录',
-  anchors: '锚点',
-  anchorsHelp: '对记录链的签名声明。保存在外部时，可证明记录是否被改写。',
   retention: '保留时间',
   days: '{{count}} 天',
   daysField: '天数',
@@ -42,9 +35,6 @@ export const zh: Record<keyof typeof en, string> = {
   retentionSave: '设置',
   export: '导出',
   exportHelp: '带链值的 JSON 行，可用 virga-audit 验证。',
-  seq: '截至记录',
-  chain: '链值',
-  key: '密钥',
 }
 declare module '../i18n' {
   interface Catalog {

@@ -1,9 +1,12 @@
 /** What can be done with a host. */
 import { DeleteOutlined, EditOutlined, ToolOutlined } from '@ant-design/icons'
+import { lazy } from 'react'
 import { api } from '../api/client'
 import type { Action } from '../ui/action'
-import { RenameDialog } from '../ui/RenameDialog'
 import { type Host, updateHost } from './api'
+
+// Loaded when they are opened.
+const RenameDialog = lazy(() => import('../ui/RenameDialog').then((m) => ({ default: m.RenameDialog })))
 
 const names = (hosts: Host[]) => hosts.map((h) => h.name).join(', ')
 

@@ -1,6 +1,5 @@
 export const en = {
   many: 'Images',
-  one: 'Image',
   name: 'Name',
   state: 'State',
   format: 'Format',
@@ -35,7 +34,6 @@ export const en = {
 }
 export const zh: Record<keyof typeof en, string> = {
   many: '镜像',
-  one: '镜像',
   name: '名称',
   state: '状态',
   format: '格式',

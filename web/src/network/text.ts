@@ -1,6 +1,5 @@
 export const en = {
   many: 'Networks',
-  one: 'Network',
   name: 'Name',
   kind: 'Kind',
   detail: 'Details',
@@ -30,7 +29,6 @@ export const en = {
 }
 export const zh: Record<keyof typeof en, string> = {
   many: '网络',
-  one: '网络',
   name: '名称',
   kind: '类型',
   detail: '详情',

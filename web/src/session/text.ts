@@ -8,7 +8,6 @@ export const en = {
   lost: 'Your session has ended. Sign in again; you come back to this page.',
   firstHelp:
     'The first sign-in: user admin, with the one-time password that the manager wrote into the file admin-password in its state folder.',
-  tooMany: 'Too many tries from this address. Try again in {{seconds}} s.',
   wait: 'Try again in {{seconds}} s',
   changeTitle: 'Choose a new password',
   changeFirst: 'You signed in with a one-time password. Choose your own before anything else.',
@@ -34,7 +33,6 @@ export const zh: Record<keyof typeof en, string> = {
   account: '我的账户',
   lost: '会话已结束。请重新登录，之后会回到本页。',
   firstHelp: '首次登录：用户 admin，使用管理节点写入其状态目录 admin-password 文件中的一次性密码。',
-  tooMany: '该地址尝试次数过多。请在 {{seconds}} 秒后重试。',
   wait: '{{seconds}} 秒后重试',
   changeTitle: '设置新密码',
   changeFirst: '您使用一次性密码登录。请先设置自己的密码。',

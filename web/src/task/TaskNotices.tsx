@@ -20,12 +20,11 @@ export function TaskNotices() {
         // A broken host fails many at once: a few are told, all stand in the list.
         for (const e of failed.slice(0, 3)) void told(e.task ?? '')
       }),
-    // biome-ignore lint/correctness/useExhaustiveDependencies: told anew for another person only
     [me, t],
   )
   const told = async (id: string) => {
     const task = await api.get('/v1/tasks/{task}', { path: { task: id } }).catch(() => undefined)
-    if (!task || task.state !== 'failed' || task.requester?.id !== me) return
+    if (task?.state !== 'failed' || task.requester?.id !== me) return
     notification.error({
       key: task.id,
       title: t('task.mineFailed', { kind: t(`task.kind.${task.kind}`), name: task.object.name ?? '' }),

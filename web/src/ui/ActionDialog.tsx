@@ -136,7 +136,6 @@ function usePreview(p: {
     return () => {
       gone = true
     }
-    // biome-ignore lint/correctness/useExhaustiveDependencies: asked anew when what is asked changes
   }, [action, objects, choices, off])
 }
 

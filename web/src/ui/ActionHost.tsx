@@ -1,6 +1,6 @@
 /** Does actions: asks where that is due, shows what will happen to each object, does it, and says what came of it. */
 import { App, Button } from 'antd'
-import { type ReactNode, useCallback, useState } from 'react'
+import { type ReactNode, Suspense, useCallback, useState } from 'react'
 import { ApiError } from '../api/problem'
 import { useT } from '../i18n'
 import { ActionDialog } from './ActionDialog'
@@ -35,7 +35,7 @@ export function ActionHost({ children }: { children: ReactNode }) {
   return (
     <ActionContext.Provider value={start}>
       {children}
-      {asked?.action.dialog && first && asked.action.dialog(first, close)}
+      <Suspense fallback={null}>{asked?.action.dialog && first && asked.action.dialog(first, close)}</Suspense>
       {asked && !asked.action.dialog && <ActionDialog {...asked} close={close} perform={perform} />}
     </ActionContext.Provider>
   )

@@ -89,6 +89,7 @@ export function DataTable<R extends Named>(p: Props<R>) {
 
 function Spacer({ height, span }: { height: number; span: number }) {
   return (
+    // biome-ignore lint/a11y/noAriaHiddenOnFocusable: an empty row takes no focus
     <tr className="spacer" aria-hidden="true" style={{ height }}>
       <td colSpan={span} />
     </tr>
@@ -161,7 +162,6 @@ function RowView<R extends Named>({ row, index, p, active, pick }: RowProps<R>) 
     pick(index, { shift: e.shiftKey, toggle: e.ctrlKey || e.metaKey })
   }
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: the table takes the keys
     <tr
       className={`${chosen ? 'chosen' : ''}${active ? ' active' : ''}`}
       aria-rowindex={index + 1}

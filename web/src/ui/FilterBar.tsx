@@ -120,7 +120,6 @@ function BuilderForm({ fields, onAdd }: { fields: FilterField[]; onAdd: (part: s
   useEffect(() => {
     setOp(operators[0] ?? '=')
     setValue(words?.[0] ?? '')
-    // biome-ignore lint/correctness/useExhaustiveDependencies: a new field begins anew
   }, [name])
   return (
     <Form layout="vertical" style={{ width: 260 }} onFinish={() => value && onAdd(term(name, op, value))}>

@@ -8,6 +8,7 @@ import { all } from '../api/filter'
 import { type ListSource, useList } from '../api/list'
 import { useT } from '../i18n'
 import { type Action, type Named, useActionItems, useStartAction, useWhyNot } from './action'
+import { ContextMenu } from './ContextMenu'
 import { exportCsv } from './csv'
 import { type Column, DataTable } from './DataTable'
 import { FilterChips, type FilterField, FilterInput } from './FilterBar'
@@ -187,28 +188,5 @@ function BulkBar<R extends Named>({ p, chosen, setChosen, total, rows, filter }:
         {t('ui.selectNone')}
       </Button>
     </div>
-  )
-}
-
-interface MenuProps<R extends Named> {
-  actions: Action<R>[]
-  objects: R[]
-  at: { x: number; y: number }
-  close: () => void
-}
-
-/** The Actions menu where the mouse is. */
-export function ContextMenu<R extends Named>({ actions, objects, at, close }: MenuProps<R>) {
-  const items = useActionItems()
-  return (
-    <Dropdown
-      open
-      onOpenChange={(open) => !open && close()}
-      trigger={['click']}
-      menu={{ items: items(actions, objects), onClick: close, autoFocus: true }}
-      autoFocus
-    >
-      <span style={{ position: 'fixed', left: at.x, top: at.y, width: 1, height: 1 }} />
-    </Dropdown>
   )
 }

@@ -1,10 +1,13 @@
 /** What can be done with an account. */
 import { DeleteOutlined, KeyOutlined, SafetyOutlined } from '@ant-design/icons'
+import { lazy } from 'react'
 import { api } from '../api/client'
-import { GrantDialog } from '../role/GrantDialog'
 import type { Action } from '../ui/action'
 import { reread, type User, updateUser } from './api'
-import { PasswordDialog } from './PasswordDialog'
+
+// Loaded when they are opened.
+const GrantDialog = lazy(() => import('../role/GrantDialog').then((m) => ({ default: m.GrantDialog })))
+const PasswordDialog = lazy(() => import('./PasswordDialog').then((m) => ({ default: m.PasswordDialog })))
 
 const names = (users: User[]) => users.map((u) => u.name).join(', ')
 

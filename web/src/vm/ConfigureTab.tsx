@@ -28,10 +28,10 @@ interface Values {
 
 const valuesOf = ({ spec }: Vm): Values => ({
   cpus: spec.cpu.count,
-  cpus_max: spec.cpu.max ?? null,
-  cores_per_socket: spec.cpu.cores_per_socket ?? null,
+  cpus_max: spec.cpu.max || null,
+  cores_per_socket: spec.cpu.cores_per_socket || null,
   memory_bytes: spec.memory.bytes,
-  memory_max_bytes: spec.memory.max_bytes ?? null,
+  memory_max_bytes: spec.memory.max_bytes || null,
   cpu_mode: spec.cpu.mode?.mode ?? 'custom',
   cpu_model: spec.cpu.mode?.mode === 'custom' ? spec.cpu.mode.model : '',
   firmware: spec.firmware ?? 'bios',

@@ -11,16 +11,18 @@ import {
   TagOutlined,
   ToolOutlined,
 } from '@ant-design/icons'
-import type { ReactNode } from 'react'
+import { lazy, type ReactNode } from 'react'
 import { api } from '../api/client'
 import type { Schemas } from '../api/schema'
 import type { Key, T } from '../i18n'
-import { GrantDialog } from '../role/GrantDialog'
 import type { Action, Choices, Confirm } from '../ui/action'
 import { size } from '../ui/format'
-import { RenameDialog } from '../ui/RenameDialog'
 import { type PowerAction, power, stateOf, type Vm, type VmState } from './api'
-import { LabelsDialog } from './LabelsDialog'
+
+// Loaded when they are opened.
+const GrantDialog = lazy(() => import('../role/GrantDialog').then((m) => ({ default: m.GrantDialog })))
+const LabelsDialog = lazy(() => import('./LabelsDialog').then((m) => ({ default: m.LabelsDialog })))
+const RenameDialog = lazy(() => import('../ui/RenameDialog').then((m) => ({ default: m.RenameDialog })))
 
 type Batch = Schemas['VmBatchRequest']['action']
 /** Names that a question says one by one; more are counted. */

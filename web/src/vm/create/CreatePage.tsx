@@ -148,6 +148,13 @@ function Essentials({ choice, onSize, setChoice }: EssentialsProps) {
           </div>
         </div>
       </Form.Item>
+      <Form.Item
+        name="size_bytes"
+        label={t('vm.createDisk')}
+        extra={t(choice.image || choice.size_bytes ? 'vm.createDiskHelp' : 'vm.createNoDisk')}
+      >
+        <SizeField label={t('vm.createDisk')} />
+      </Form.Item>
       <Form.Item name="network" label={t('vm.createNetwork')}>
         <ObjectSelect kind="network" find={findNetworks} by="name" allowClear />
       </Form.Item>
@@ -183,9 +190,6 @@ function Advanced() {
   }))
   return (
     <div className="grid" style={{ columnGap: 24, rowGap: 0, gridTemplateColumns: 'repeat(auto-fit, minmax(240px, 1fr))' }}>
-      <Form.Item name="size_bytes" label={t('vm.createDisk')} extra={t('vm.createDiskHelp')}>
-        <SizeField label={t('vm.createDisk')} />
-      </Form.Item>
       <Form.Item name="iso" label={t('vm.createIso')}>
         <ObjectSelect kind="iso" find={findIsos} by="name" allowClear />
       </Form.Item>
