@@ -3,5 +3,6 @@
 
 pub mod chaos;
 pub mod cloud;
+pub mod guest;
 pub mod lab;
 pub mod witness;

@@ -141,23 +141,7 @@ fn power(cloud: &Cloud) {
     cloud.virga_ok(&["vm", "shutdown", "demo", "--force", "--yes"]);
 }
 
-/// What the guest's kernel calls this boot, in base64 as the agent gives it.
+/// What the guest's kernel calls this boot.
 fn boot_id(cloud: &Cloud) -> Result<String, String> {
-    let ask = |question: &str| {
-        let o = cloud.lab.virsh(&["qemu-agent-command", "--timeout", "5", "demo", question]);
-        if !o.status.success() {
-            return Err(String::from_utf8_lossy(&o.stderr).into_owned());
-        }
-        serde_json::from_slice::<serde_json::Value>(&o.stdout).map_err(|e| e.to_string())
-    };
-    let run = r#"{"execute":"guest-exec","arguments":{"path":"/bin/cat","arg":["/proc/sys/kernel/random/boot_id"],"capture-output":true}}"#;
-    let pid = ask(run)?["return"]["pid"].to_string();
-    let status = format!(r#"{{"execute":"guest-exec-status","arguments":{{"pid":{pid}}}}}"#);
-    for _ in 0..20 {
-        let s = ask(&status)?;
-        if s["return"]["exited"] == true {
-            return s["return"]["out-data"].as_str().map(String::from).ok_or_else(|| s.to_string());
-        }
-    }
-    Err("the program in the guest does not end".into())
+    virga_tests::guest::sh(cloud, "demo", "cat /proc/sys/kernel/random/boot_id")
 }

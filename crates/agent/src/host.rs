@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use virga_model::change::Change;
 use virga_model::host::{ForeignVm, HostFacts};
-use virga_model::order::{ImageRef, NetworkRef, VmOrder};
+use virga_model::layer::Merge;
+use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo, VmState};
-use virga_model::{DiskId, Error, ImageId, Time, VmId};
+use virga_model::{DiskId, Error, ImageId, LayerId, Time, VmId};
 
 /// Result of a step.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -102,6 +103,10 @@ pub trait Hypervisor {
     /// Brings one change to the running guest (only changes whose `when` is `Live`); the persistent definition is not
     /// touched. `order` is the whole VM as it shall be.
     async fn change_live(&self, order: &VmOrder, change: &Change) -> Result<()>;
+    /// Brings what lies in the file of `merge.from` of a disk into the file below, and removes the upper one. The guest may
+    /// run and goes on running. Done in full is success; broken off, it can be begun again. `order` is the whole VM as it
+    /// shall be; the disk may be one that only snapshots have.
+    async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()>;
     /// What the guest agent says now; `agent: NotRunning` when it does not answer within two seconds.
     async fn guest_info(&self, vm: VmId) -> Result<GuestInfo>;
     /// Counters of all running domains of ours.
@@ -124,6 +129,8 @@ pub struct StoredDisk {
     pub id: DiskId,
     /// The VM whose folder it lies in.
     pub vm: VmId,
+    /// The layer above the base; none: the base.
+    pub layer: Option<LayerId>,
     /// Bytes as the guest sees them.
     pub size_bytes: u64,
 }
@@ -134,10 +141,12 @@ pub trait Volumes {
     /// Makes the disk's file if it is not there (an overlay on the cached image, or an empty qcow2). An existing file is
     /// never overwritten; made under a temporary name and renamed, so that a half-made file is never taken for a disk.
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()>;
-    /// Grows a disk's file whose VM does not run. A file that is large enough is success.
-    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec) -> Result<()>;
-    /// Removes a disk's file. Absent is success.
-    async fn disk_remove(&self, vm: VmId, disk: DiskId) -> Result<()>;
+    /// Makes an empty layer of the disk on the layer `below` (none: the base) if it is not there.
+    async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()>;
+    /// Grows a file of a disk whose VM does not run. A file that is large enough is success.
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()>;
+    /// Removes a file of a disk. Absent is success; refuses while a guest uses it.
+    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()>;
     /// Removes a VM's folder with everything in it. Absent is success.
     async fn vm_files_remove(&self, vm: VmId) -> Result<()>;
     /// Every disk file of every VM.

@@ -9,6 +9,7 @@ mod guest;
 pub mod host;
 pub mod identity;
 pub mod image;
+pub(crate) mod layer;
 pub mod link;
 pub mod node;
 pub mod record;

@@ -183,6 +183,7 @@ impl Slot {
                 accelerator: record.accelerator.clone().filter(|_| active),
                 started_at: record.started_at.filter(|_| active),
                 acts,
+                merge_error: record.merge_error.clone(),
                 error: record.error.clone(),
             },
             progress: live.progress.clone().filter(|_| !record.settled),

@@ -40,6 +40,9 @@ pub struct Record {
     /// When the guest was last started.
     #[serde(default)]
     pub started_at: Option<Time>,
+    /// Why the layers that the order wants merged are still apart.
+    #[serde(default)]
+    pub merge_error: Option<Error>,
     /// Newest acts.
     #[serde(default)]
     pub acts: Vec<ActResult>,
@@ -63,6 +66,7 @@ impl Record {
             machine: None,
             accelerator: None,
             started_at: None,
+            merge_error: None,
             acts: Vec::new(),
             gone_at: None,
         }
@@ -84,6 +88,12 @@ impl Record {
             order.spec.machine.clone_from(m);
         }
         order
+    }
+
+    /// What an active guest runs with: what was noted at its start and since, or what was defined when nobody could note it.
+    #[must_use]
+    pub fn running(&self) -> Option<VmSpec> {
+        self.running_spec.clone().or_else(|| self.defined.as_ref().map(|(s, _)| s.clone()))
     }
 
     /// Whether the persistent definition has to be written: it is missing, or was written from something else.

@@ -249,16 +249,22 @@ fn changed(acknowledged: &BTreeMap<VmId, VmReport>, current: &BTreeMap<VmId, VmR
     current.iter().filter(|(id, r)| acknowledged.get(id) != Some(r)).map(|(_, r)| r.clone()).collect()
 }
 
-/// A guest that has ended has no running specification any more; one that was started by somebody else runs what is defined.
+/// A guest that has ended has no running specification any more; one that was started by somebody else runs what is
+/// defined. While an order is being brought about, whoever does that knows better.
 async fn forget_ended_run(node: &Node, slot: &crate::node::Slot) {
     let state = slot.state();
-    let (ended, begun) = slot.look_at(|r| {
-        let ended = state == VmState::Stopped && r.running_spec.is_some();
-        (ended, is_active(state) && r.running_spec.is_none() && r.settled && r.defined.is_some())
+    let (due, begun, seen) = slot.look_at(|r| {
+        let ended = r.settled && state == VmState::Stopped && r.running_spec.is_some();
+        let begun = r.settled && is_active(state) && r.running_spec.is_none() && r.defined.is_some();
+        (ended || begun, begun, (r.order.generation, r.started_at))
     });
-    if ended || begun {
-        let running = slot.look_at(|r| r.defined.as_ref().filter(|_| begun).map(|(s, _)| s.clone()));
-        if let Err(e) = slot.update(node, virga_crash::Step::JournalRun, |r| r.running_spec = running).await {
+    if due {
+        let forget = |r: &mut crate::record::Record| {
+            if r.settled && (r.order.generation, r.started_at) == seen {
+                r.running_spec = r.defined.as_ref().filter(|_| begun).map(|(s, _)| s.clone());
+            }
+        };
+        if let Err(e) = slot.update(node, virga_crash::Step::JournalRun, forget).await {
             tracing::error!(vm = %slot.id, error = %e, "the journal cannot be written");
         }
     }

@@ -55,11 +55,11 @@ pub(crate) async fn work(node: &Node, slot: &Slot) {
     }
 }
 
-struct Attempt<'a> {
-    node: &'a Node,
-    host: &'a dyn Host,
-    slot: &'a Slot,
-    generation: i64,
+pub(crate) struct Attempt<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) host: &'a dyn Host,
+    pub(crate) slot: &'a Slot,
+    pub(crate) generation: i64,
 }
 
 /// Breaks off when a newer order is there.
@@ -77,6 +77,8 @@ impl Attempt<'_> {
         if order.desired == Desired::Absent {
             return self.remove(&order).await;
         }
+        self.leave_branch(&order).await?;
+        unless_superseded!(self);
         self.files(&order).await?;
         unless_superseded!(self);
         let domain = self.look().await?;
@@ -91,17 +93,20 @@ impl Attempt<'_> {
         if let End::Superseded = self.power(&order).await? {
             return Ok(End::Superseded);
         }
+        // Last, so that what takes long or fails keeps no guest from running.
+        self.merge_layers(&order).await?;
+        unless_superseded!(self);
         self.remove_detached(&order).await?;
         Ok(End::Settled)
     }
 
-    fn step(&self, text: &str) {
+    pub(crate) fn step(&self, text: &str) {
         self.slot.set_progress(Some(Progress { step: text.into(), ..Default::default() }));
         self.node.touch();
     }
 
     /// The domain as it is now; its state is noted for reports.
-    async fn look(&self) -> Result<Option<Domain>> {
+    pub(crate) async fn look(&self) -> Result<Option<Domain>> {
         let domain = self.host.domains().await?.ours.into_iter().find(|d| d.id == self.slot.id);
         self.slot.observe(domain.as_ref());
         Ok(domain)
@@ -110,7 +115,7 @@ impl Attempt<'_> {
     /// Images and disks.
     async fn files(&self, order: &VmOrder) -> Result<()> {
         let there = self.host.disks().await?;
-        let missing = |id| !there.iter().any(|d| d.id == id && d.vm == order.id);
+        let missing = |id| !there.iter().any(|d| d.id == id && d.vm == order.id && d.layer.is_none());
         let cd_images = order.spec.cdroms.iter().filter_map(|c| c.image);
         let disk_images = order.spec.disks.iter().filter(|d| missing(d.id)).filter_map(|d| d.image);
         for id in disk_images.chain(cd_images) {
@@ -126,13 +131,18 @@ impl Attempt<'_> {
             let image = order.images.iter().find(|i| Some(i.id) == disk.image);
             step(Step::DiskEnsure, self.host.disk_ensure(order.id, disk, image)).await?;
         }
-        Ok(())
+        self.layers(order, &there).await
     }
 
     /// Brings to the running guest what it can take now.
     async fn change_running(&self, order: &VmOrder) -> Result<()> {
         let record = self.slot.record();
-        let Some(running) = record.running_spec.or(record.defined.map(|(s, _)| s)) else { return Ok(()) };
+        let known = record.running_spec.is_some();
+        let Some(running) = record.running() else { return Ok(()) };
+        if !known {
+            // Before the definition becomes another one, so that what the guest runs with stays known.
+            self.slot.update(self.node, Step::JournalRun, |r| r.running_spec = Some(running.clone())).await?;
+        }
         let changes = diff(&running, &order.spec);
         let mut now_running = running.clone();
         for change in changes.iter().filter(|c| c.when(&running) == When::Live) {
@@ -154,15 +164,16 @@ impl Attempt<'_> {
     async fn grow_offline(&self, order: &VmOrder) -> Result<()> {
         let there = self.host.disks().await?;
         for disk in &order.spec.disks {
-            if there.iter().any(|d| d.id == disk.id && d.vm == order.id && d.size_bytes < disk.size_bytes) {
+            let written = crate::layer::files(order, disk, &there).pop().flatten();
+            if there.iter().any(|d| d.id == disk.id && d.vm == order.id && d.layer == written && d.size_bytes < disk.size_bytes) {
                 self.step("growing a disk");
-                step(Step::DiskGrow, self.host.disk_grow(order.id, disk)).await?;
+                step(Step::DiskGrow, self.host.disk_grow(order.id, disk, written)).await?;
             }
         }
         Ok(())
     }
 
-    async fn define(&self, domain: Option<&Domain>) -> Result<()> {
+    pub(crate) async fn define(&self, domain: Option<&Domain>) -> Result<()> {
         if !self.slot.record().needs_define(domain) {
             return Ok(());
         }
@@ -230,6 +241,10 @@ impl Attempt<'_> {
             // A newer order came while this one waited for its turn; whoever called looks at it.
             return Ok(());
         }
+        if !waking && self.slot.record().running_spec.is_some() {
+            // What ran before has ended. Should this agent die right after the start, then what is defined is what runs.
+            self.slot.update(self.node, Step::JournalRun, |r| r.running_spec = None).await?;
+        }
         let started = step(Step::Start, self.host.start(order.id)).await?;
         let now = self.host.now();
         self.slot
@@ -259,20 +274,6 @@ impl Attempt<'_> {
             });
         }
         self.host.sleep_ms(SHUTDOWN_LOOK_MS).await;
-        Ok(())
-    }
-
-    /// Removes files of disks that are neither in the specification, nor kept for a way back, nor in the running guest.
-    async fn remove_detached(&self, order: &VmOrder) -> Result<()> {
-        let running = self.slot.record().running_spec.filter(|_| is_active(self.slot.state()));
-        for d in self.host.disks().await?.into_iter().filter(|d| d.vm == order.id) {
-            let wanted = order.spec.disks.iter().any(|s| s.id == d.id) || order.keep_disks.contains(&d.id);
-            let in_use = running.as_ref().is_some_and(|r| r.disks.iter().any(|s| s.id == d.id));
-            if !wanted && !in_use {
-                self.step("removing a detached disk");
-                step(Step::DiskRemove, self.host.disk_remove(order.id, d.id)).await?;
-            }
-        }
         Ok(())
     }
 
@@ -352,6 +353,15 @@ fn apply(spec: &mut virga_model::vm::VmSpec, change: &virga_model::change::Chang
             for c in spec.cdroms.iter_mut().filter(|c| c.id == cd.id) {
                 *c = cd.clone();
             }
+        }
+        C::DiskMode { disk } => {
+            for d in spec.disks.iter_mut().filter(|d| d.id == disk.id) {
+                d.mode = disk.mode;
+            }
+        }
+        C::TakeLayer(layer) => {
+            spec.layers.list.push(*layer);
+            spec.layers.top = Some(layer.id);
         }
         // These wait for a restart and are never brought to a running guest.
         C::RemodelDisk { .. } | C::RemodelNic { .. } | C::Drives | C::AtStart(_) => {}

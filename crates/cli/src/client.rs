@@ -243,7 +243,7 @@ async fn collect(mut from: impl futures::Stream<Item = reqwest::Result<bytes::By
 }
 
 /// The lists of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum List {
     Vms,
     Hosts,
@@ -256,6 +256,8 @@ pub(crate) enum List {
     Users,
     Tokens,
     RoleBindings,
+    /// Of the VM with this name or id.
+    Snapshots(String),
 }
 
 /// What of a list is wanted.
@@ -276,10 +278,10 @@ const PAGE_MAX: u32 = 1000;
 
 impl Api {
     /// One page of a list.
-    async fn page(&self, list: List, q: &ListQuery, limit: u32, token: Option<&str>) -> Result<Value> {
+    async fn page(&self, list: &List, q: &ListQuery, limit: u32, token: Option<&str>) -> Result<Value> {
         macro_rules! page {
-            ($operation:ident) => {{
-                let mut call = self.v1.$operation().limit(limit);
+            ($operation:ident $(, $name:ident = $value:expr)?) => {{
+                let mut call = self.v1.$operation()$(.$name($value))?.limit(limit);
                 if let Some(f) = &q.filter {
                     call = call.filter(f);
                 }
@@ -307,11 +309,12 @@ impl Api {
             List::Users => page!(user_list),
             List::Tokens => page!(token_list),
             List::RoleBindings => page!(role_binding_list),
+            List::Snapshots(vm) => page!(vm_snapshot_list, vm = vm.clone()),
         }
     }
 
     /// All pages of a list, or as many items as are wanted.
-    pub(crate) async fn list(&self, list: List, q: &ListQuery) -> Result<Vec<Value>> {
+    pub(crate) async fn list(&self, list: &List, q: &ListQuery) -> Result<Vec<Value>> {
         let wanted = q.limit.map_or(usize::MAX, |l| l as usize);
         let mut out: Vec<Value> = Vec::new();
         let mut token: Option<String> = None;

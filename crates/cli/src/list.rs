@@ -23,12 +23,12 @@ pub(crate) async fn run(app: &App, list: List, columns: &[Column], listing: &Lis
     }
     let query = listing.query();
     if !listing.watch {
-        return app.out.list(&app.api()?.list(list, &query).await?, columns);
+        return app.out.list(&app.api()?.list(&list, &query).await?, columns);
     }
     let mut follower = Some(Follower::new(None));
     let mut before = String::new();
     loop {
-        match app.api()?.list(list, &query).await {
+        match app.api()?.list(&list, &query).await {
             Ok(items) => draw(&mut before, app.out.list_text(&items, columns, human::now())?)?,
             Err(e) if e.is_passing() => eprintln!("{}; trying again", e.message),
             Err(e) => return Err(e),

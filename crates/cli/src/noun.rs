@@ -22,5 +22,6 @@ pub(crate) fn all_columns() -> Vec<(&'static str, &'static [crate::column::Colum
         ("Sample", crate::vm::stats::COLUMNS),
         ("DiskSpec", crate::vm::disk::COLUMNS),
         ("NicSpec", crate::vm::nic::COLUMNS),
+        ("Snapshot", crate::vm::snapshot::COLUMNS),
     ]
 }

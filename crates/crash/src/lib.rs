@@ -112,6 +112,10 @@ steps! {
     ImageRemove Agent "image.remove";
     /// A disk is made.
     DiskEnsure Agent "disk.ensure";
+    /// An empty layer is put on a disk.
+    LayerEnsure Agent "layer.ensure";
+    /// A layer is brought into the one below.
+    LayerMerge Agent "layer.merge";
     /// A disk grows.
     DiskGrow Agent "disk.grow";
     /// A detached disk is removed.

@@ -8,7 +8,7 @@ use virga_model::image::ImageFormat;
 use virga_model::network::{NetworkSpec, nat_bridge_name};
 use virga_model::order::{NetworkRef, VmOrder};
 use virga_model::vm::{BootDevice, CdromSpec, CpuMode, DiskBus, DiskCache, DiskSpec, Firmware, NicModel, NicSpec, VmSpec};
-use virga_model::{DiskId, Error, ImageId, NetworkId, NicId};
+use virga_model::{DiskId, Error, ImageId, LayerId, NetworkId, NicId};
 
 /// Namespace of our metadata in a domain.
 pub const NAMESPACE: &str = "https://virga.dev/xmlns/vm/1";
@@ -36,6 +36,8 @@ pub struct HostView {
     pub uefi: Option<(PathBuf, PathBuf)>,
     /// Physical address bits of the host's processors.
     pub address_bits: u32,
+    /// Files of layers that wait to be merged and still hold something.
+    pub pending: Vec<(DiskId, LayerId)>,
 }
 
 /// The two chipsets there are; they differ in the bus of optical drives and in hot plug.
@@ -204,7 +206,7 @@ fn devices(order: &VmOrder, host: &HostView, chipset: Chipset) -> Result<El, Err
     let mut disks = Vec::new();
     for d in &spec.disks {
         let place = place_disk(d.bus, chipset, &mut slots);
-        disks.push(disk(order, &host.paths, d, &place)?);
+        disks.push(disk(order, &host.paths, &host.pending, d, &place)?);
     }
     let mut cdroms = Vec::new();
     for c in &spec.cdroms {
@@ -347,7 +349,7 @@ pub fn is_direct(cache: DiskCache) -> bool {
 ///
 /// # Errors
 /// `Invalid` when the order does not describe the disk's image.
-pub fn disk(order: &VmOrder, paths: &Paths, d: &DiskSpec, place: &Place) -> Result<El, Error> {
+pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &DiskSpec, place: &Place) -> Result<El, Error> {
     let cache = match d.cache {
         DiskCache::None => "none",
         DiskCache::Directsync => "directsync",
@@ -361,9 +363,10 @@ pub fn disk(order: &VmOrder, paths: &Paths, d: &DiskSpec, place: &Place) -> Resu
         .attr("error_policy", "stop")
         .attr("io", if is_direct(d.cache) { "native" } else { "threads" })
         .attr("discard", "unmap");
-    let file = paths.disk(order.id, d.id);
     // The whole chain is written down, so that nothing is ever probed.
-    let backing = match d.image {
+    let mut chain = order.spec.disk_files(d, |l| pending.contains(&(d.id, l)));
+    let file = paths.disk(order.id, d.id, chain.pop().flatten());
+    let mut backing = match d.image {
         None => El::new("backingStore"),
         Some(image) => {
             let format = image_format(order, image)?;
@@ -374,6 +377,13 @@ pub fn disk(order: &VmOrder, paths: &Paths, d: &DiskSpec, place: &Place) -> Resu
                 .child(El::new("backingStore"))
         }
     };
+    for layer in chain {
+        backing = El::new("backingStore")
+            .attr("type", "file")
+            .child(El::new("format").attr("type", "qcow2"))
+            .child(El::new("source").attr("file", text(&paths.disk(order.id, d.id, layer))?))
+            .child(backing);
+    }
     // The last 20 digits, not the first: in a version 7 UUID those are time, and disks made together would be taken for
     // one disk by the guest.
     let serial = d.id.0.simple().to_string().split_off(12);

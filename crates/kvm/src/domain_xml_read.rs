@@ -78,6 +78,18 @@ pub fn device<'a>(domain: &'a El, alias: &str) -> Option<&'a El> {
     domain.one("devices")?.children.iter().find(|d| d.one("alias").and_then(|a| a.get("name")) == Some(alias))
 }
 
+/// The files of a disk from the one that is written down to the last that it stands on.
+#[must_use]
+pub fn sources(disk: &El) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut at = Some(disk);
+    while let Some(file) = at.and_then(|e| e.one("source")).and_then(|s| s.get("file")) {
+        out.push(file.to_string());
+        at = at.and_then(|e| e.one("backingStore"));
+    }
+    out
+}
+
 /// Pseudo terminal of the first serial port of a running domain.
 #[must_use]
 pub fn serial_pty(live: &El) -> Option<&str> {

@@ -27,7 +27,7 @@ const LIST_MAX: usize = 64;
 pub async fn info(libvirt: &Arc<Libvirt>, vm: VmId) -> Result<GuestInfo, Error> {
     const WHAT: &str = "The guest agent could not be asked";
     let limit = Duration::from_secs(15);
-    libvirt
+    let asked = libvirt
         .call(Lane::Guest, limit, WHAT, move |conn| {
             let Some(d) = ours(conn, vm)? else { return Err(crate::libvirt::no_domain(WHAT, vm).into()) };
             // The channel's state costs nothing; a guest without an agent is not waited for.
@@ -50,7 +50,71 @@ pub async fn info(libvirt: &Arc<Libvirt>, vm: VmId) -> Result<GuestInfo, Error> 
             }
             Ok(info)
         })
-        .await
+        .await?;
+    if asked.agent == AgentState::Connected && asked.file_systems.is_empty() {
+        // As a guest says nothing of file systems that are held. Nobody is at it but whoever has the VM's lock, which is
+        // waited for: what is still held then was left by an agent that ended in the middle.
+        let after = libvirt.guarded(vm, Lane::Guest, limit, WHAT, move |conn| {
+            if let Some(d) = ours(conn, vm)? {
+                thaw(&d);
+            }
+            Ok(())
+        });
+        if let Err(e) = after.await {
+            tracing::debug!(%vm, error = %e, "it was not found out whether the guest's file systems are held");
+        }
+    }
+    Ok(asked)
+}
+
+/// Seconds that a guest has to bring its file systems to rest.
+const FREEZE_SECONDS: i32 = 10;
+/// Times that a guest is asked to let its file systems go on.
+const THAW_TRIES: u32 = 5;
+
+/// Asks the guest to write what it has cached and to hold its file systems. Whoever calls this calls [`thaw`] after it,
+/// however it ends.
+///
+/// # Errors
+/// `Conflict` when the agent does not answer or does not do it.
+pub fn freeze(d: &Domain) -> Result<(), Fault> {
+    let why = |e: String| {
+        Fault::from(
+            Error::conflict(format!("The guest's file systems could not be brought to rest: {e}."))
+                .with_hint("A consistent snapshot needs the guest agent (qemu-guest-agent) in the guest; take an ordinary one, or install and start it."),
+        )
+    };
+    if !answers(d)? {
+        return Err(why("its guest agent does not answer".into()));
+    }
+    let question = serde_json::json!({"execute": "guest-fsfreeze-freeze"}).to_string();
+    match d.qemu_agent_command(&question, FREEZE_SECONDS, 0) {
+        Ok(answer) if reply(&answer).is_some() => Ok(()),
+        Ok(_) => {
+            thaw(d);
+            Err(why("its guest agent gave no sensible answer".into()))
+        }
+        Err(e) => {
+            // It may have done it all the same.
+            thaw(d);
+            Err(why(e.message().chars().filter(|c| virga_model::name::printable(*c)).take(TEXT_CHARS_MAX).collect()))
+        }
+    }
+}
+
+/// Lets held file systems go on; harmless when they are not held or there is no agent.
+pub fn thaw(d: &Domain) {
+    let connected = d.xml_desc(0).ok().and_then(|x| El::parse(&x).ok()).is_some_and(|x| domain_xml_read::agent_connected(&x));
+    if !connected {
+        return;
+    }
+    for _ in 0..THAW_TRIES {
+        match ask(d, "guest-fsfreeze-status").as_ref().and_then(Value::as_str) {
+            Some("frozen") => drop(ask(d, "guest-fsfreeze-thaw")),
+            _ => return,
+        }
+    }
+    tracing::warn!("a guest's file systems are held, and it does not let them go on; looking again with its next report");
 }
 
 /// Whether the agent answers now.

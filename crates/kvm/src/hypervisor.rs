@@ -4,18 +4,19 @@ use crate::domain_xml::{self, HostView};
 use crate::libvirt::{self, Fault, Lane, Libvirt, QUICK, SAVE, SLOW, no_domain, ours};
 use crate::paths::Paths;
 use crate::xml::El;
-use crate::{Kvm, Result, domain_xml_read, facts, files, guest, seed};
+use crate::{Kvm, Result, domain_xml_read, facts, files, guest, layers, seed, volumes};
 use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
 use virga_agent::host::{Asked, Domain, Domains, Duplex, Hypervisor, Started};
 use virga_model::change::Change;
 use virga_model::host::ForeignVm;
-use virga_model::order::VmOrder;
+use virga_model::layer::Merge;
+use virga_model::order::{Progress, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{Firmware, GuestInfo, VmState};
-use virga_model::{Error, VmId};
+use virga_model::{DiskId, Error, VmId};
 use virt::connect::Connect;
 use virt::error::ErrorNumber;
 use virt_sys as sys;
@@ -159,6 +160,10 @@ fn define(conn: &Connect, order: &VmOrder, paths: &Paths) -> std::result::Result
         machine: machine(conn, order, present.as_ref(), kvm)?,
         uefi: if order.spec.firmware == Firmware::Uefi { uefi() } else { None },
         address_bits: facts::address_bits(),
+        pending: match &present {
+            Some(d) => layers::pending(paths, order, &volumes::of_vm(&paths.vms(), order.id)?, Some(&definition(d)?)),
+            None => layers::pending(paths, order, &volumes::of_vm(&paths.vms(), order.id)?, None),
+        },
     };
     // Made once before anything is changed, so that a specification that is refused renames nothing.
     domain_xml::domain(order, &host)?;
@@ -249,7 +254,7 @@ fn counters(kvm: &Kvm, conn: &Connect) -> std::result::Result<Vec<(VmId, Counter
 }
 
 impl Kvm {
-    fn libvirt(&self) -> &Arc<Libvirt> {
+    pub(crate) fn libvirt(&self) -> &Arc<Libvirt> {
         &self.libvirt
     }
 
@@ -391,6 +396,10 @@ impl Hypervisor for Kvm {
 
     async fn change_live(&self, order: &VmOrder, change: &Change) -> Result<()> {
         crate::live::change(self.libvirt(), &self.paths, order, change).await
+    }
+
+    async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        self.merge_layers(order, disk, merge, progress).await
     }
 
     async fn guest_info(&self, vm: VmId) -> Result<GuestInfo> {

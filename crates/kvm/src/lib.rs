@@ -14,6 +14,7 @@ mod files;
 pub mod foreign;
 mod guest;
 mod hypervisor;
+mod layers;
 mod libvirt;
 mod live;
 mod networks;

@@ -410,6 +410,57 @@ unsafe fn integers(params: sys::virTypedParameterPtr, count: c_int) -> Numbers {
     out
 }
 
+/// How far a job on a disk is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockJob {
+    /// Done.
+    pub done: u64,
+    /// All there is.
+    pub total: u64,
+}
+
+fn c_text(t: &str) -> Result<std::ffi::CString, Fault> {
+    std::ffi::CString::new(t).map_err(|_| Error::internal("A text for libvirt holds a NUL.").into())
+}
+
+/// The job that runs on a disk; none: there is none.
+///
+/// # Errors
+/// What libvirt says.
+pub fn block_job(d: &Domain, dev: &str) -> Result<Option<BlockJob>, Fault> {
+    let dev = c_text(dev)?;
+    let mut info = sys::virDomainBlockJobInfo { type_: 0, bandwidth: 0, cur: 0, end: 0 };
+    // SAFETY: `d` holds a valid domain, the name is NUL-terminated, and `info` lives.
+    match unsafe { sys::virDomainGetBlockJobInfo(d.as_ptr(), dev.as_ptr(), &raw mut info, 0) } {
+        0 => Ok(None),
+        1.. => Ok(Some(BlockJob { done: info.cur, total: info.end })),
+        _ => Err(virt::error::Error::last_error().into()),
+    }
+}
+
+/// Begins to bring the content of the file `top` down into `base`; `active`: it is the one that the guest writes.
+///
+/// # Errors
+/// What libvirt says.
+pub fn block_commit(d: &Domain, dev: &str, base: &str, top: &str, active: bool) -> Result<(), Fault> {
+    let (dev, base, top) = (c_text(dev)?, c_text(base)?, c_text(top)?);
+    let flags = if active { sys::VIR_DOMAIN_BLOCK_COMMIT_ACTIVE } else { 0 };
+    // SAFETY: `d` holds a valid domain, and the three names are NUL-terminated.
+    let r = unsafe { sys::virDomainBlockCommit(d.as_ptr(), dev.as_ptr(), base.as_ptr(), top.as_ptr(), 0, flags) };
+    if r < 0 { Err(virt::error::Error::last_error().into()) } else { Ok(()) }
+}
+
+/// Ends an active commit that has caught up: from now on the guest writes the lower file.
+///
+/// # Errors
+/// What libvirt says.
+pub fn block_pivot(d: &Domain, dev: &str) -> Result<(), Fault> {
+    let dev = c_text(dev)?;
+    // SAFETY: `d` holds a valid domain, and the name is NUL-terminated.
+    let r = unsafe { sys::virDomainBlockJobAbort(d.as_ptr(), dev.as_ptr(), sys::VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT) };
+    if r < 0 { Err(virt::error::Error::last_error().into()) } else { Ok(()) }
+}
+
 /// The first screen of a running domain, as the bytes that QEMU gives (at most `limit` of them).
 ///
 /// # Errors

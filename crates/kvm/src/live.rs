@@ -5,7 +5,7 @@ use crate::domain_xml_read::{device, memory_bytes};
 use crate::libvirt::{Fault, Lane, Libvirt, QUICK, SLOW};
 use crate::paths::{Paths, text};
 use crate::xml::El;
-use crate::{Result, files};
+use crate::{Result, files, layers, volumes};
 use std::sync::Arc;
 use std::time::Duration;
 use virga_model::change::Change;
@@ -44,6 +44,11 @@ pub async fn change(libvirt: &Arc<Libvirt>, paths: &Paths, order: &VmOrder, chan
         Change::ChangeMedia(cdrom) => {
             libvirt.change(vm, Lane::Control, SLOW, "The ISO could not be changed", move |_, d| media(d, &paths, &order, &cdrom)).await
         }
+        Change::TakeLayer(layer) => {
+            libvirt.change(vm, Lane::Control, SLOW, "The disks could not be frozen", move |_, d| layers::take(d, &paths, &order, layer)).await
+        }
+        // Known to nobody but those who take snapshots.
+        Change::DiskMode { .. } => Ok(()),
         Change::RemodelDisk { .. } | Change::RemodelNic { .. } | Change::Drives | Change::AtStart(_) => {
             Err(Error::internal("A change that waits for a restart was asked of a running guest."))
         }
@@ -80,7 +85,9 @@ fn attach_disk(d: &Domain, paths: &Paths, order: &VmOrder, disk: &DiskSpec) -> s
     if domain_xml::is_direct(disk.cache) {
         files::probe_direct(&paths.vm(order.id))?;
     }
-    Ok(d.attach_device_flags(&domain_xml::disk(order, paths, disk, &place)?.to_xml()?, LIVE)?)
+    let there = volumes::of_vm(&paths.vms(), order.id)?;
+    let pending = layers::pending(paths, order, &there, None);
+    Ok(d.attach_device_flags(&domain_xml::disk(order, paths, &pending, disk, &place)?.to_xml()?, LIVE)?)
 }
 
 fn attach_nic(d: &Domain, order: &VmOrder, nic: &NicSpec) -> std::result::Result<(), Fault> {

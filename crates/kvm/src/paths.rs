@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use virga_model::image::ImageFormat;
-use virga_model::{DiskId, Error, ImageId, VmId};
+use virga_model::{DiskId, Error, ImageId, LayerId, VmId};
 
 /// Longest path of a Unix socket (`sun_path` has 108 bytes; QEMU and libvirt need a little).
 const SOCKET_PATH_MAX: usize = 100;
@@ -42,9 +42,12 @@ impl Paths {
         self.vms().join(vm.to_string())
     }
 
-    /// A disk's file.
-    pub fn disk(&self, vm: VmId, disk: DiskId) -> PathBuf {
-        self.vm(vm).join(format!("{disk}.qcow2"))
+    /// A file of a disk: its base (none), or that of a layer.
+    pub fn disk(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> PathBuf {
+        self.vm(vm).join(match layer {
+            None => format!("{disk}.qcow2"),
+            Some(layer) => format!("{disk}.{layer}.qcow2"),
+        })
     }
 
     /// A VM's cloud-init seed.

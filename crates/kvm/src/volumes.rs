@@ -13,7 +13,7 @@ use virga_agent::host::{StoredDisk, Volumes};
 use virga_model::image::{HEADER_BYTES, ImageFormat, inspect};
 use virga_model::order::ImageRef;
 use virga_model::vm::DiskSpec;
-use virga_model::{DiskId, Error, ImageId, VmId};
+use virga_model::{DiskId, Error, ImageId, LayerId, VmId};
 
 /// How long making or growing a disk's file may take.
 const QEMU_IMG: Duration = Duration::from_secs(60);
@@ -53,29 +53,55 @@ async fn qemu_img(args: &[&str]) -> Result<String> {
     program::run("/usr/bin/prlimit", &all, QEMU_IMG).await
 }
 
-/// Every disk file with its path.
-fn list(vms: &Path) -> Result<Vec<(StoredDisk, PathBuf, Option<PathBuf>)>> {
+/// A disk's file as it lies there.
+#[derive(Debug)]
+pub struct Found {
+    /// What it is.
+    pub disk: StoredDisk,
+    /// Where.
+    pub path: PathBuf,
+    /// What it stands on, by its header.
+    pub backing: Option<PathBuf>,
+}
+
+/// Every disk file of every VM.
+fn list(vms: &Path) -> Result<Vec<Found>> {
     let mut out = Vec::new();
     for folder in entries(vms)? {
-        let Some(vm) = name_of(&folder).and_then(|n| n.parse::<VmId>().ok()) else { continue };
-        for file in entries(&folder)? {
-            let id = name_of(&file).and_then(|n| n.strip_suffix(".qcow2")).and_then(|n| n.parse::<DiskId>().ok());
-            let Some(id) = id else { continue };
-            let found = match header(&file) {
-                // Removed since the folder was read.
-                Err(_) if !file.exists() => continue,
-                other => other?,
-            };
-            let Some(h) = found else {
-                tracing::warn!(path = %file.display(), "a disk's file is no qcow2");
-                out.push((StoredDisk { id, vm, size_bytes: 0 }, file, None));
-                continue;
-            };
-            out.push((StoredDisk { id, vm, size_bytes: h.size_bytes }, file, h.backing));
+        if let Some(vm) = name_of(&folder).and_then(|n| n.parse::<VmId>().ok()) {
+            out.extend(of_vm(vms, vm)?);
         }
     }
-    out.sort_by_key(|(d, _, _)| (d.vm, d.id));
+    out.sort_by_key(|f| (f.disk.vm, f.disk.id, f.disk.layer));
     Ok(out)
+}
+
+/// Every disk file of one VM.
+pub fn of_vm(vms: &Path, vm: VmId) -> Result<Vec<Found>> {
+    let mut out = Vec::new();
+    for path in entries(&vms.join(vm.to_string()))? {
+        let Some((id, layer)) = name_of(&path).and_then(disk_and_layer) else { continue };
+        let found = match header(&path) {
+            // Removed since the folder was read.
+            Err(_) if !path.exists() => continue,
+            other => other?,
+        };
+        if found.is_none() {
+            tracing::warn!(path = %path.display(), "a disk's file is no qcow2");
+        }
+        let (size_bytes, backing) = found.map_or((0, None), |h| (h.size_bytes, h.backing));
+        out.push(Found { disk: StoredDisk { id, vm, layer, size_bytes }, path, backing });
+    }
+    Ok(out)
+}
+
+/// Disk and layer by a file's name.
+fn disk_and_layer(name: &str) -> Option<(DiskId, Option<LayerId>)> {
+    let stem = name.strip_suffix(".qcow2")?;
+    match stem.split_once('.') {
+        None => Some((stem.parse().ok()?, None)),
+        Some((disk, layer)) => Some((disk.parse().ok()?, Some(layer.parse().ok()?))),
+    }
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -157,31 +183,20 @@ fn write_piece(part: &Path, image: &ImageRef, offset: u64, data: &[u8]) -> Resul
     f.write_all_at(data, offset).map_err(cannot)
 }
 
-#[async_trait]
-impl Volumes for Kvm {
-    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
-        let path = self.paths.disk(vm, disk.id);
+impl Kvm {
+    /// Makes a qcow2 file if it is not there. `backing` are the options of qemu-img for what it stands on.
+    async fn make(&self, vm: VmId, path: PathBuf, size_bytes: u64, backing: &[&str]) -> Result<()> {
         if tokio::fs::try_exists(&path).await.map_err(|e| files::failed("Cannot look at", &path, &e))? {
             return Ok(());
         }
         let paths = self.paths.clone();
         blocking(move || files::vm_folder(&paths, vm)).await?;
         // A name of its own, so that two who make the same disk do not disturb each other.
-        let new = Temporary(path.with_file_name(format!("{}.{}.new", disk.id, uuid::Uuid::new_v4().simple())));
-        let size = disk.size_bytes.to_string();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let new = Temporary(path.with_file_name(format!("{stem}.{}.new", uuid::Uuid::new_v4().simple())));
+        let size = size_bytes.to_string();
         let mut args = vec!["create", "-q", "-f", "qcow2", "-o", "compat=1.1"];
-        let base;
-        if let Some(i) = image {
-            base = self.paths.image(i.id, i.format);
-            if !base.is_file() {
-                return Err(Error::conflict(format!("The image {} is not in the host's cache yet.", i.id)));
-            }
-            if disk.size_bytes < i.virtual_bytes {
-                let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
-                return Err(Error::invalid("disks.size_bytes", message));
-            }
-            args.extend(["-b", text(&base)?, "-F", qemu_format(i.format)]);
-        }
+        args.extend(backing);
         args.extend(["--", text(&new.0)?, &size]);
         qemu_img(&args).await?;
         blocking(move || {
@@ -197,9 +212,40 @@ impl Volumes for Kvm {
         })
         .await
     }
+}
 
-    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec) -> Result<()> {
-        let path = self.paths.disk(vm, disk.id);
+#[async_trait]
+impl Volumes for Kvm {
+    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
+        let path = self.paths.disk(vm, disk.id, None);
+        let mut backing = Vec::new();
+        let base;
+        if let Some(i) = image {
+            base = self.paths.image(i.id, i.format);
+            if !base.is_file() {
+                return Err(Error::conflict(format!("The image {} is not in the host's cache yet.", i.id)));
+            }
+            if disk.size_bytes < i.virtual_bytes {
+                let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
+                return Err(Error::invalid("disks.size_bytes", message));
+            }
+            backing.extend(["-b", text(&base)?, "-F", qemu_format(i.format)]);
+        }
+        self.make(vm, path, disk.size_bytes, &backing).await
+    }
+
+    async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
+        let below = self.paths.disk(vm, disk.id, below);
+        if !tokio::fs::try_exists(&below).await.map_err(|e| files::failed("Cannot look at", &below, &e))? {
+            return Err(Error::host(format!("The file {} that a layer shall stand on is not there.", below.display()))
+                .with_hint("Somebody removed it outside Virga; restore it from a backup."));
+        }
+        // A guest may have it open, so that it is not looked into (-u): size and format are known.
+        self.make(vm, self.paths.disk(vm, disk.id, Some(layer)), disk.size_bytes, &["-u", "-b", text(&below)?, "-F", "qcow2"]).await
+    }
+
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
+        let path = self.paths.disk(vm, disk.id, layer);
         let seen = path.clone();
         let Some(now) = blocking(move || header(&seen)).await? else {
             return Err(Error::host(format!("The file {} is no qcow2 disk.", path.display())).with_hint("The disk may be damaged; restore it from a backup."));
@@ -211,8 +257,12 @@ impl Volumes for Kvm {
         qemu_img(&["resize", "-q", "-f", "qcow2", "--", text(&path)?, &size]).await.map(|_| ())
     }
 
-    async fn disk_remove(&self, vm: VmId, disk: DiskId) -> Result<()> {
-        let path = self.paths.disk(vm, disk);
+    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+        let path = self.paths.disk(vm, disk, layer);
+        if !path.exists() {
+            return Ok(());
+        }
+        self.ensure_not_open(vm, &path).await?;
         blocking(move || files::remove(&path)).await
     }
 
@@ -227,7 +277,7 @@ impl Volumes for Kvm {
 
     async fn disks(&self) -> Result<Vec<StoredDisk>> {
         let vms = self.paths.vms();
-        blocking(move || Ok(list(&vms)?.into_iter().map(|(d, _, _)| d).collect())).await
+        blocking(move || Ok(list(&vms)?.into_iter().map(|f| f.disk).collect())).await
     }
 
     async fn images(&self) -> Result<Vec<ImageId>> {
@@ -269,7 +319,7 @@ impl Volumes for Kvm {
         let paths = self.paths.clone();
         blocking(move || {
             let files_of: Vec<PathBuf> = [ImageFormat::Qcow2, ImageFormat::Raw, ImageFormat::Iso].map(|f| paths.image(image, f)).to_vec();
-            if let Some((disk, _, _)) = list(&paths.vms())?.iter().find(|(_, _, b)| b.as_ref().is_some_and(|b| files_of.contains(b))) {
+            if let Some(Found { disk, .. }) = list(&paths.vms())?.iter().find(|f| f.backing.as_ref().is_some_and(|b| files_of.contains(b))) {
                 return Err(Error::conflict(format!("The image {image} is in use: the disk {} of the VM {} stands on it.", disk.id, disk.vm))
                     .with_hint("Remove the VM first."));
             }

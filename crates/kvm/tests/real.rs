@@ -292,7 +292,7 @@ async fn hot_plug(lab: &Lab, k: &Kvm, o: &mut VmOrder) {
             until("grown disk in the guest", 30, async || in_guest(lab, vm, "cat /sys/block/*/size").await.contains("131072")).await;
         }
         twice(o, Change::DetachDisk(d.clone())).await;
-        k.disk_remove(vm, d.id).await.unwrap();
+        k.disk_remove(vm, d.id, None).await.unwrap();
     }
 
     let second = specs::nat(0xc9, "192.168.201.0/24");
@@ -467,17 +467,17 @@ async fn images_and_disks_are_kept_whole() {
     let before = std::fs::read(&path).unwrap();
     k.disk_ensure(vm, &d, Some(&raw)).await.unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), before, "an existing disk is never touched");
-    assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, size_bytes: 1 << 20 }]);
+    assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, layer: None, size_bytes: 1 << 20 }]);
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no left-overs");
     d.size_bytes = 2 << 20;
-    k.disk_grow(vm, &d).await.unwrap();
-    k.disk_grow(vm, &d).await.unwrap();
+    k.disk_grow(vm, &d, None).await.unwrap();
+    k.disk_grow(vm, &d, None).await.unwrap();
     assert_eq!(k.disks().await.unwrap()[0].size_bytes, 2 << 20);
     assert_eq!(k.image_remove(raw.id).await.unwrap_err().code, ErrorCode::Conflict);
     let small = DiskSpec { size_bytes: 1024, ..specs::disk(2, Some(0xa2), DiskBus::Virtio, DiskCache::None) };
     assert_eq!(k.disk_ensure(vm, &small, Some(&raw)).await.unwrap_err().code, ErrorCode::Invalid);
-    k.disk_remove(vm, d.id).await.unwrap();
-    k.disk_remove(vm, d.id).await.unwrap();
+    k.disk_remove(vm, d.id, None).await.unwrap();
+    k.disk_remove(vm, d.id, None).await.unwrap();
     k.image_remove(raw.id).await.unwrap();
     k.vm_files_remove(vm).await.unwrap();
     k.vm_files_remove(vm).await.unwrap();

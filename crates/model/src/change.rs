@@ -3,6 +3,7 @@
 //! This is the only place that knows what is live and what waits for a restart (VM-13 to VM-18): the API's dry
 //! run, the agent and the portal all ask it.
 
+use crate::layer::Layer;
 use crate::vm::{CdromSpec, DiskSpec, MEMORY_HOTPLUG_STEP_BYTES, NicSpec, VmSpec};
 
 /// One step from one specification to another.
@@ -31,6 +32,11 @@ pub enum Change {
         /// The disk as it will be.
         disk: DiskSpec,
     },
+    /// Same disk, other mode: what snapshots do to it from now on.
+    DiskMode {
+        /// The disk as it will be.
+        disk: DiskSpec,
+    },
     /// Same disk, other bus or cache.
     RemodelDisk {
         /// The disk as it will be.
@@ -52,6 +58,8 @@ pub enum Change {
     },
     /// Another ISO, or none, in a drive.
     ChangeMedia(CdromSpec),
+    /// A layer more on top of the disks that snapshots include: what was written before is frozen (SNAP-07).
+    TakeLayer(Layer),
     /// An optical drive more or less.
     Drives,
     /// Another value of a field that is read only at start.
@@ -102,6 +110,11 @@ pub fn diff(from: &VmSpec, to: &VmSpec) -> Vec<Change> {
     } else {
         out.extend(to.cdroms.iter().filter(|c| !from.cdroms.contains(c)).cloned().map(Change::ChangeMedia));
     }
+    // Merges are the host's own business, and going back needs the guest to be off: neither is a step here.
+    let path = to.layers.path(to.layers.top);
+    if let Some(at) = path.iter().position(|l| *l == from.layers.top) {
+        out.extend(path.iter().skip(at + 1).flatten().filter_map(|l| to.layers.get(*l)).copied().map(Change::TakeLayer));
+    }
     out
 }
 
@@ -122,6 +135,9 @@ fn disks(from: &VmSpec, to: &VmSpec, out: &mut Vec<Change>) {
             Some(o) => {
                 if d.size_bytes > o.size_bytes {
                     out.push(Change::GrowDisk { disk: d.clone() });
+                }
+                if d.mode != o.mode {
+                    out.push(Change::DiskMode { disk: d.clone() });
                 }
                 if (d.bus, d.cache) != (o.bus, o.cache) {
                     out.push(Change::RemodelDisk { disk: d.clone() });
@@ -163,7 +179,7 @@ impl Change {
             }
             Change::Memory { .. } => When::Live,
             Change::AttachDisk(d) | Change::DetachDisk(d) if !d.bus.hot_plug() => later("IDE disks cannot be plugged while the guest runs"),
-            Change::AttachDisk(_) | Change::DetachDisk(_) | Change::GrowDisk { .. } => When::Live,
+            Change::AttachDisk(_) | Change::DetachDisk(_) | Change::GrowDisk { .. } | Change::DiskMode { .. } | Change::TakeLayer(_) => When::Live,
             Change::RemodelDisk { .. } => later("bus and cache mode are fixed while the guest runs"),
             Change::AttachNic(_) | Change::DetachNic(_) | Change::UpdateNic { .. } | Change::ChangeMedia(_) => When::Live,
             Change::RemodelNic { .. } => later("model and address of a NIC are fixed while the guest runs"),
@@ -182,6 +198,8 @@ impl Change {
             Change::AttachDisk(d) => format!("attach disk {} ({})", d.id, human(d.size_bytes)),
             Change::DetachDisk(d) => format!("detach disk {}", d.id),
             Change::GrowDisk { disk } => format!("grow disk {} to {}", disk.id, human(disk.size_bytes)),
+            Change::DiskMode { disk } => format!("disk {}: mode {}", disk.id, disk.mode),
+            Change::TakeLayer(l) => format!("freeze the disks (layer {})", l.id),
             Change::RemodelDisk { disk } => format!("disk {}: bus {}, cache {}", disk.id, disk.bus, disk.cache),
             Change::AttachNic(n) => format!("attach NIC {}", n.mac),
             Change::DetachNic(n) => format!("detach NIC {}", n.mac),
@@ -209,6 +227,8 @@ pub fn check_edit(from: &VmSpec, to: &VmSpec) -> Result<(), crate::Error> {
     for (i, d) in to.disks.iter().enumerate() {
         if let Some(o) = from.disks.iter().find(|o| o.id == d.id) {
             c.that(d.size_bytes >= o.size_bytes, format!("disks[{i}].size_bytes"), "a disk cannot shrink");
+            let in_snapshots = from.layers.list.is_empty() || d.mode == o.mode;
+            c.that(in_snapshots, format!("disks[{i}].mode"), "cannot change while the VM has snapshots; delete them first");
             c.that(d.image == o.image, format!("disks[{i}].image"), "the image of a disk cannot change; attach a new disk");
         }
     }
@@ -227,7 +247,7 @@ mod tests {
     }
 
     fn disk(n: u128, bus: DiskBus) -> DiskSpec {
-        DiskSpec { id: DiskId(Uuid::from_u128(n)), size_bytes: 1 << 30, image: None, bus, cache: DiskCache::None }
+        DiskSpec { id: DiskId(Uuid::from_u128(n)), size_bytes: 1 << 30, image: None, bus, cache: DiskCache::None, mode: DiskMode::Dependent }
     }
 
     #[test]

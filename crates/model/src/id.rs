@@ -47,6 +47,10 @@ ids! {
     VmId,
     /// A disk of a VM.
     DiskId,
+    /// A layer of a VM's disks; stands in the names of its files.
+    LayerId,
+    /// A snapshot of a VM.
+    SnapshotId,
     /// A network interface of a VM.
     NicId,
     /// A physical server that runs VMs; also stands in its certificate.

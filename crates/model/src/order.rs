@@ -38,9 +38,13 @@ pub struct VmOrder {
     /// The networks that `spec` names.
     #[serde(default)]
     pub networks: Vec<NetworkRef>,
-    /// Disks of the former specification, whose files must stay until the edit is known to have succeeded.
+    /// Disks of the former specification, whose files must stay until the edit is known to have succeeded, and those that
+    /// snapshots need.
     #[serde(default)]
     pub keep_disks: Vec<crate::DiskId>,
+    /// Layers of the former specification, whose files must stay as long.
+    #[serde(default)]
+    pub keep_layers: Vec<crate::LayerId>,
 }
 
 /// An image as an agent needs to know it.

@@ -30,6 +30,12 @@ pub enum TaskKind {
     VmReset,
     /// Bring a changed specification to the host.
     VmEdit,
+    /// Take a snapshot of a VM.
+    SnapshotCreate,
+    /// Bring a VM back to a snapshot.
+    SnapshotRevert,
+    /// Take a snapshot away; its data goes into its neighbours.
+    SnapshotDelete,
     /// Remove the VM and its disks.
     VmDelete,
     /// Bring a host to what the rows say, after something got in between.
@@ -44,7 +50,7 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// Every kind, for tests that must forget none.
-    pub const ALL: [TaskKind; 14] = [
+    pub const ALL: [TaskKind; 17] = [
         TaskKind::VmCreate,
         TaskKind::VmStart,
         TaskKind::VmStop,
@@ -54,6 +60,9 @@ impl TaskKind {
         TaskKind::VmReboot,
         TaskKind::VmReset,
         TaskKind::VmEdit,
+        TaskKind::SnapshotCreate,
+        TaskKind::SnapshotRevert,
+        TaskKind::SnapshotDelete,
         TaskKind::VmDelete,
         TaskKind::VmRepair,
         TaskKind::VmBatch,
@@ -228,6 +237,9 @@ pub struct TaskDoc {
     /// The task is on its way back: cancelled, or failed for this reason.
     #[serde(default)]
     pub undo: Option<Undo>,
+    /// For a task about a snapshot: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<crate::SnapshotId>,
     /// For a batch: how many VMs were asked for, and those refused at once.
     #[serde(default)]
     pub batch: Option<Batch>,

@@ -3,7 +3,8 @@
 
 use crate::cloud_init::CloudInit;
 use crate::error::{Check, Error};
-use crate::{DiskId, HostId, ImageId, NetworkId, NicId, Time, UserId, VmId};
+use crate::layer::Layers;
+use crate::{DiskId, HostId, ImageId, LayerId, NetworkId, NicId, Time, UserId, VmId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,6 +56,9 @@ pub struct VmSpec {
     /// First-boot settings given to the guest through a NoCloud seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud_init: Option<CloudInit>,
+    /// What snapshots have frozen of the disks, and what is written now. Only snapshots change it.
+    #[serde(default, skip_serializing_if = "Layers::is_plain")]
+    pub layers: Layers,
 }
 
 fn default_boot() -> Vec<BootDevice> {
@@ -151,6 +155,20 @@ pub struct DiskSpec {
     /// How writes are cached (IO-07, W-01).
     #[serde(default)]
     pub cache: DiskCache,
+    /// What snapshots and power cycles do to it (DSK-15 to DSK-17).
+    #[serde(default)]
+    pub mode: DiskMode,
+}
+
+/// What snapshots and power cycles do to a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskMode {
+    /// Snapshots include it; changes are for good (DSK-15).
+    #[default]
+    Dependent,
+    /// Snapshots leave it out; changes are for good (DSK-16).
+    IndependentPersistent,
 }
 
 /// Bus of a disk (IO-03).
@@ -264,6 +282,7 @@ impl VmSpec {
         if let Some(ci) = &self.cloud_init {
             c.nested("cloud_init", ci.check());
         }
+        c.nested("layers", self.layers.check());
         c.done()
     }
 
@@ -325,6 +344,17 @@ impl VmSpec {
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         self.disks.iter().map(|d| d.size_bytes).fold(0, u64::saturating_add)
+    }
+
+    /// The files of a disk from its base (none) to the one that is written; `there` says which of the layers that wait to
+    /// be merged still exist.
+    #[must_use]
+    pub fn disk_files(&self, disk: &DiskSpec, there: impl Fn(LayerId) -> bool) -> Vec<Option<LayerId>> {
+        if disk.mode != DiskMode::Dependent {
+            return vec![None];
+        }
+        let l = &self.layers;
+        l.files(disk.id, &l.path_with_merges(l.top), |x| l.get(x).is_some() || there(x))
     }
 
     /// The images that the VM's disks and optical drives use.
@@ -435,6 +465,7 @@ word!(Desired);
 word!(VmState);
 word!(DiskBus);
 word!(DiskCache);
+word!(DiskMode);
 word!(NicModel);
 word!(Firmware);
 
@@ -536,6 +567,9 @@ pub struct Observed {
     /// When the guest was last started, as the host tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
+    /// Why layers that are to be merged are still apart; tried again with every change. The guest is not affected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge_error: Option<Error>,
     /// Acts that happen once (reboot, reset): the newest few, by task.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acts: Vec<crate::order::ActResult>,
@@ -639,6 +673,7 @@ mod tests {
             nics: vec![],
             cdroms: vec![],
             cloud_init: None,
+            layers: Layers::default(),
         };
         s.normalize();
         s

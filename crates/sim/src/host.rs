@@ -9,12 +9,14 @@ use tokio::sync::watch;
 use virga_agent::host::{Asked, Clock, Domain, Domains, Duplex, Facts, Hypervisor, Networks, Result, Started, StoredDisk, Volumes};
 use virga_model::change::Change;
 use virga_model::host::{HostCpu, HostFacts};
-use virga_model::order::{ImageRef, NetworkRef, VmOrder};
+use virga_model::layer::Merge;
+use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo, VmState};
-use virga_model::{DiskId, Error, ImageId, NetworkId, Time, VmId};
+use virga_model::{DiskId, Error, ImageId, LayerId, NetworkId, Time, VmId};
 
+use crate::files::{Key, SimFile};
 use crate::{SimClock, console, life};
 
 /// Simulated milliseconds that a step takes.
@@ -48,6 +50,8 @@ pub struct Faults {
     pub change_fails: Option<String>,
     /// The hypervisor takes questions and gives no answer, until the caller gives up.
     pub hypervisor_hangs: bool,
+    /// Merging layers fails with this text.
+    pub merge_fails: Option<String>,
     /// The store has no room: none is reported, and making a disk fails.
     pub store_full: bool,
 }
@@ -60,6 +64,12 @@ pub(crate) struct SimDomain {
     pub(crate) edited_outside: bool,
     pub(crate) booted_at: u64,
     pub(crate) down_at: Option<u64>,
+    /// The file of each disk that the running guest writes.
+    #[serde(default)]
+    pub(crate) writes: BTreeMap<DiskId, Option<LayerId>>,
+    /// The file of each disk that the definition names.
+    #[serde(default)]
+    pub(crate) defined_tops: BTreeMap<DiskId, Option<LayerId>>,
 }
 
 /// An image that is being copied: of its content only the digest so far is kept, because many machines in one process
@@ -73,7 +83,9 @@ struct Partial {
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) domains: BTreeMap<VmId, SimDomain>,
-    pub(crate) disks: BTreeMap<DiskId, StoredDisk>,
+    pub(crate) files: BTreeMap<Key, SimFile>,
+    /// The last number that a guest wrote.
+    pub(crate) numbers: u64,
     pub(crate) images: BTreeSet<ImageId>,
     partial: BTreeMap<ImageId, Partial>,
     pub(crate) networks: BTreeSet<NetworkId>,
@@ -167,7 +179,7 @@ impl SimHost {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let w = self.world();
-        w.domains.is_empty() && w.disks.is_empty()
+        w.domains.is_empty() && w.files.is_empty()
     }
 
     /// Somebody does this to a domain behind our back: `None` undefines it.
@@ -244,6 +256,7 @@ impl SimHost {
             let d = w.domains.get_mut(&vm).ok_or_else(|| Error::not_found("domain", vm))?;
             if state == VmState::Running && matches!(d.state, VmState::Stopped | VmState::Hibernated) {
                 d.booted_at = now;
+                d.writes = d.defined_tops.clone();
             }
             d.state = state;
             d.down_at = None;
@@ -288,6 +301,8 @@ impl Hypervisor for SimHost {
         self.clock.sleep_ms(STEP_MS).await;
         let digest = {
             let mut w = self.world();
+            let former = w.domains.get(&order.id).map(|d| d.defined_tops.clone()).unwrap_or_default();
+            let tops = w.tops(order, &former);
             let d = w.domains.entry(order.id).or_insert_with(|| SimDomain {
                 order: order.clone(),
                 state: VmState::Stopped,
@@ -295,7 +310,10 @@ impl Hypervisor for SimHost {
                 edited_outside: false,
                 booted_at: 0,
                 down_at: None,
+                writes: BTreeMap::new(),
+                defined_tops: BTreeMap::new(),
             });
+            d.defined_tops = tops;
             d.order = order.clone();
             d.persistent = true;
             d.edited_outside = false;
@@ -373,7 +391,50 @@ impl Hypervisor for SimHost {
         self.clock.sleep_ms(STEP_MS).await;
         let fails = self.world().faults.change_fails.clone();
         self.note(format!("change {} {}", order.id, change.text()));
-        fails.map_or(Ok(()), |why| Err(Error::host(why)))
+        if let Some(why) = fails {
+            return Err(Error::host(why));
+        }
+        let mut w = self.world();
+        match change {
+            Change::TakeLayer(layer) => {
+                w.guest_writes(order.id);
+                w.take_layer(order, *layer)?;
+                w.guest_writes(order.id);
+            }
+            Change::AttachDisk(disk) => {
+                let top = order.spec.disk_files(disk, |l| w.files.contains_key(&(disk.id, Some(l)))).pop().flatten();
+                if let Some(d) = w.domains.get_mut(&order.id) {
+                    d.writes.insert(disk.id, top);
+                }
+            }
+            Change::DetachDisk(disk) => {
+                if let Some(d) = w.domains.get_mut(&order.id) {
+                    d.writes.remove(&disk.id);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        self.ready().await?;
+        progress(Progress { step: "merging layers".into(), done: 0, total: 1, unit: "bytes".into() });
+        self.clock.sleep_ms(STEP_MS).await;
+        {
+            let mut w = self.world();
+            if let Some(why) = &w.faults.merge_fails {
+                return Err(Error::host(why.clone()));
+            }
+            w.guest_writes(order.id);
+            w.merge_content(order, disk, merge)?;
+            w.guest_writes(order.id);
+        }
+        self.note(format!("merge {} {disk} {}", order.id, merge.from));
+        // Between the content and the end of the upper file an agent may be killed.
+        self.clock.sleep_ms(STEP_MS).await;
+        self.world().merge_end(order, disk, merge);
+        Ok(())
     }
 
     async fn guest_info(&self, vm: VmId) -> Result<GuestInfo> {
@@ -426,7 +487,7 @@ impl Volumes for SimHost {
         if let Some(why) = &w.faults.disk_fails {
             return Err(Error::host(why.clone()));
         }
-        if w.faults.store_full && !w.disks.contains_key(&disk.id) {
+        if w.faults.store_full && !w.files.contains_key(&(disk.id, None)) {
             return Err(
                 Error::host("The disk could not be made: no space left on the store.").with_hint("Free space on the host's store, or choose another host.")
             );
@@ -434,30 +495,50 @@ impl Volumes for SimHost {
         if image.is_some_and(|i| !w.images.contains(&i.id)) {
             return Err(Error::internal("The image is not in the cache."));
         }
-        w.disks.entry(disk.id).or_insert(StoredDisk { id: disk.id, vm, size_bytes: disk.size_bytes });
+        w.files.entry((disk.id, None)).or_insert_with(|| SimFile::new(StoredDisk { id: disk.id, vm, layer: None, size_bytes: disk.size_bytes }, None));
         Ok(())
     }
 
-    async fn disk_grow(&self, _vm: VmId, disk: &DiskSpec) -> Result<()> {
-        if let Some(d) = self.world().disks.get_mut(&disk.id) {
-            d.size_bytes = d.size_bytes.max(disk.size_bytes);
+    async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
+        self.clock.sleep_ms(STEP_MS).await;
+        let mut w = self.world();
+        if let Some(why) = &w.faults.disk_fails {
+            return Err(Error::host(why.clone()));
+        }
+        if !w.files.contains_key(&(disk.id, below)) {
+            return Err(Error::host("The file that a layer shall stand on is not there."));
+        }
+        let stored = StoredDisk { id: disk.id, vm, layer: Some(layer), size_bytes: disk.size_bytes };
+        w.files.entry((disk.id, Some(layer))).or_insert_with(|| SimFile::new(stored, below));
+        Ok(())
+    }
+
+    async fn disk_grow(&self, _vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
+        if let Some(f) = self.world().files.get_mut(&(disk.id, layer)) {
+            f.stored.size_bytes = f.stored.size_bytes.max(disk.size_bytes);
         }
         Ok(())
     }
 
-    async fn disk_remove(&self, vm: VmId, disk: DiskId) -> Result<()> {
-        self.world().disks.remove(&disk);
+    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+        {
+            let mut w = self.world();
+            if w.is_open(vm, (disk, layer)) {
+                return Err(Error::conflict("The running guest uses this file of a disk, so it is not removed."));
+            }
+            w.files.remove(&(disk, layer));
+        }
         self.note(format!("disk_remove {vm}"));
         Ok(())
     }
 
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
-        self.world().disks.retain(|_, d| d.vm != vm);
+        self.world().files.retain(|_, f| f.stored.vm != vm);
         Ok(())
     }
 
     async fn disks(&self) -> Result<Vec<StoredDisk>> {
-        Ok(self.world().disks.values().cloned().collect())
+        Ok(self.world().files.values().map(|f| f.stored.clone()).collect())
     }
 
     async fn images(&self) -> Result<Vec<ImageId>> {
@@ -516,7 +597,7 @@ impl Networks for SimHost {
 impl Facts for SimHost {
     async fn facts(&self) -> Result<HostFacts> {
         let w = self.world();
-        let used: u64 = w.disks.values().map(|d| d.size_bytes / DISK_USE).sum();
+        let used: u64 = w.files.values().filter(|f| f.stored.layer.is_none()).map(|f| f.stored.size_bytes / DISK_USE).sum();
         let free = if w.faults.store_full { 0 } else { self.facts.store_free_bytes.saturating_sub(used) };
         Ok(HostFacts { store_free_bytes: free, networks: w.networks.iter().copied().collect(), ..self.facts.clone() })
     }

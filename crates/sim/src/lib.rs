@@ -6,6 +6,7 @@
 mod clock;
 mod console;
 pub mod crash;
+mod files;
 pub mod fleet;
 mod host;
 mod journal;

@@ -4,11 +4,13 @@
 //! Only the machine and its agent's journal are here. What the agent makes of them is the agent's.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use virga_agent::host::StoredDisk;
 use virga_model::order::VmOrder;
 use virga_model::vm::{GuestInfo, VmState};
-use virga_model::{DiskId, ImageId, NetworkId, VmId};
+use virga_model::{DiskId, ImageId, LayerId, NetworkId, VmId};
 
+use crate::files::SimFile;
 use crate::host::{SimDomain, digest};
 use crate::{SimHost, life};
 
@@ -17,6 +19,9 @@ use crate::{SimHost, life};
 pub struct Saved {
     domains: Vec<SimDomain>,
     disks: Vec<(DiskId, VmId, u64)>,
+    /// Layers above the disks' bases: disk, VM, layer, the layer below, bytes as the guest sees them.
+    #[serde(default)]
+    layers: Vec<(DiskId, VmId, LayerId, Option<LayerId>, u64)>,
     images: Vec<ImageId>,
     networks: Vec<NetworkId>,
     /// The agent's journal: names and documents.
@@ -38,7 +43,8 @@ impl SimHost {
         let w = self.world();
         Saved {
             domains: w.domains.values().cloned().collect(),
-            disks: w.disks.values().map(|d| (d.id, d.vm, d.size_bytes)).collect(),
+            disks: w.files.values().filter(|f| f.stored.layer.is_none()).map(|f| (f.stored.id, f.stored.vm, f.stored.size_bytes)).collect(),
+            layers: w.files.values().filter_map(|f| Some((f.stored.id, f.stored.vm, f.stored.layer?, f.below, f.stored.size_bytes))).collect(),
             images: w.images.iter().copied().collect(),
             networks: w.networks.iter().copied().collect(),
             journal: Vec::new(),
@@ -49,7 +55,9 @@ impl SimHost {
     pub fn restore(&self, saved: &Saved) {
         let mut w = self.world();
         w.domains = saved.domains.iter().map(|d| (d.order.id, d.clone())).collect();
-        w.disks = saved.disks.iter().map(|(id, vm, size)| (*id, StoredDisk { id: *id, vm: *vm, size_bytes: *size })).collect();
+        let file = |id, vm, layer, below, size_bytes| ((id, layer), SimFile::new(StoredDisk { id, vm, layer, size_bytes }, below));
+        w.files = saved.disks.iter().map(|(id, vm, size)| file(*id, *vm, None, None, *size)).collect();
+        w.files.extend(saved.layers.iter().map(|(id, vm, layer, below, size)| file(*id, *vm, Some(*layer), *below, *size)));
         w.images = saved.images.iter().copied().collect();
         w.networks = saved.networks.iter().copied().collect();
     }
@@ -58,10 +66,11 @@ impl SimHost {
     pub fn adopt(&self, order: VmOrder, state: VmState, booted_at: u64) -> String {
         let mut w = self.world();
         for d in &order.spec.disks {
-            w.disks.insert(d.id, StoredDisk { id: d.id, vm: order.id, size_bytes: d.size_bytes });
+            w.files.insert((d.id, None), SimFile::new(StoredDisk { id: d.id, vm: order.id, layer: None, size_bytes: d.size_bytes }, None));
         }
         w.networks.extend(order.networks.iter().map(|n| n.id));
-        let domain = SimDomain { order, state, persistent: true, edited_outside: false, booted_at, down_at: None };
+        let tops = w.tops(&order, &BTreeMap::new());
+        let domain = SimDomain { writes: tops.clone(), defined_tops: tops, order, state, persistent: true, edited_outside: false, booted_at, down_at: None };
         let digest = digest(&domain);
         w.domains.insert(domain.order.id, domain);
         digest

@@ -105,6 +105,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         image: Some(ImageId(Uuid::from_u128(5))),
         bus: Default::default(),
         cache: Default::default(),
+        mode: Default::default(),
     };
     VmOrder {
         id: VmId(Uuid::from_u128(n)),
@@ -125,6 +126,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         }],
         networks: vec![],
         keep_disks: vec![],
+        keep_layers: vec![],
     }
     .with_real_sha()
 }

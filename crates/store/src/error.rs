@@ -136,7 +136,7 @@ pub(crate) fn passes_by_itself(e: &sqlx::Error) -> bool {
 }
 
 /// Tables with unique columns, and what people call their rows.
-const NOUNS: [(&str, &str); 12] = [
+const NOUNS: [(&str, &str); 13] = [
     ("account", "user"),
     ("role_binding", "role binding"),
     ("session", "session"),
@@ -148,6 +148,7 @@ const NOUNS: [(&str, &str); 12] = [
     ("vm_mac", "VM"),
     ("network", "network"),
     ("vm", "VM"),
+    ("snapshot", "snapshot"),
     ("task", "task"),
 ];
 

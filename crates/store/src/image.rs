@@ -109,11 +109,13 @@ pub async fn all_ready(tx: &mut Tx) -> Result<Vec<Image>, StoreError> {
     tx.all("SELECT * FROM image WHERE state = 'ready' ORDER BY name, id", args![]).await?.iter().map(read).collect()
 }
 
-/// Names of the VMs whose present or former specification uses the image.
+/// Names of the VMs whose present or former specification, or a snapshot of which, uses the image.
 ///
 /// # Errors
 /// What the database says.
 pub async fn used_by(tx: &mut Tx, id: ImageId) -> Result<Vec<String>, StoreError> {
-    let sql = "SELECT vm.name AS name FROM vm JOIN vm_image ON vm_image.vm_id = vm.id WHERE vm_image.image_id = $1 ORDER BY vm.name";
+    let sql = "SELECT vm.name AS name FROM vm JOIN vm_image ON vm_image.vm_id = vm.id WHERE vm_image.image_id = $1 \
+               UNION SELECT vm.name AS name FROM vm JOIN snapshot ON snapshot.vm_id = vm.id \
+               JOIN snapshot_image ON snapshot_image.snapshot_id = snapshot.id WHERE snapshot_image.image_id = $1 ORDER BY name";
     tx.all(sql, args![id]).await?.iter().map(|r| r.text("name")).collect()
 }

@@ -43,6 +43,7 @@ pub mod probe;
 pub mod restored;
 pub mod role_binding;
 pub mod session;
+pub mod snapshot;
 pub mod task;
 pub mod task_claim;
 pub mod ticket;

@@ -8,13 +8,14 @@ use crate::{Store, StoreError, Tx};
 use sha2::{Digest, Sha256};
 
 /// The scripts, oldest first.
-const SCRIPTS: [(i64, &str); 6] = [
+const SCRIPTS: [(i64, &str); 7] = [
     (1, include_str!("../migrations/0001_first.sql")),
     (2, include_str!("../migrations/0002_load.sql")),
     (3, include_str!("../migrations/0003_audit_anchor.sql")),
     (4, include_str!("../migrations/0004_managers.sql")),
     (5, include_str!("../migrations/0005_turns.sql")),
     (6, include_str!("../migrations/0006_vm_lists.sql")),
+    (7, include_str!("../migrations/0007_snapshot.sql")),
 ];
 
 /// Newest version of the schema that this program knows.

@@ -539,6 +539,83 @@ pub trait VirgaApi {
         headers: Header<ChangeHeaders>,
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
+    /// Snapshots of a VM, oldest first.
+    #[endpoint {
+        method = GET,
+        path = "/v1/vms/{vm}/snapshots",
+        tags = ["vm"],
+    }]
+    async fn vm_snapshot_list(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<ListQuery>,
+    ) -> Result<HttpResponseOk<PageBody<Snapshot>>, Problem>;
+
+    /// Takes a snapshot of a VM.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vms/{vm}/snapshots",
+        tags = ["vm"],
+    }]
+    async fn vm_snapshot_create(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<SnapshotCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// One snapshot of a VM, with the settings of its time.
+    #[endpoint {
+        method = GET,
+        path = "/v1/vms/{vm}/snapshots/{snapshot}",
+        tags = ["vm"],
+    }]
+    async fn vm_snapshot_view(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmSnapshotPath>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Snapshot>, EtagHeaders>, Problem>;
+
+    /// Changes the name or note of a snapshot.
+    #[endpoint {
+        method = PATCH,
+        path = "/v1/vms/{vm}/snapshots/{snapshot}",
+        tags = ["vm"],
+    }]
+    async fn vm_snapshot_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmSnapshotPath>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<SnapshotUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Snapshot>, EtagHeaders>, Problem>;
+
+    /// Deletes a snapshot: what only it needs is merged into its neighbours.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/vms/{vm}/snapshots/{snapshot}",
+        tags = ["vm"],
+    }]
+    async fn vm_snapshot_delete(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmSnapshotPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Brings a VM back to a snapshot; later snapshots stay.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vms/{vm}/snapshots/{snapshot}/revert",
+        tags = ["vm"],
+    }]
+    async fn vm_snapshot_revert(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmSnapshotPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<SnapshotRevert>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
     /// Rates of a VM over the last minutes.
     #[endpoint {
         method = GET,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use virga_model::cloud_init::CloudInit;
 use virga_model::stats::Sample;
 use virga_model::user::ConsoleKind;
-use virga_model::vm::{BootDevice, CpuMode, Desired, DiskBus, DiskCache, Firmware, NicModel, Observed, VmSpec};
+use virga_model::vm::{BootDevice, CpuMode, Desired, DiskBus, DiskCache, DiskMode, Firmware, NicModel, Observed, VmSpec};
 use virga_model::{DiskId, NicId, Time, VmId};
 
 use super::Reference;
@@ -127,6 +127,9 @@ pub struct DiskCreate {
     /// Cache mode; directsync when left out.
     #[serde(default)]
     pub cache: Option<DiskCache>,
+    /// What snapshots do to it; dependent (included) when left out.
+    #[serde(default)]
+    pub mode: Option<DiskMode>,
 }
 
 /// A network interface to be made.
@@ -201,6 +204,9 @@ pub struct DiskUpdate {
     /// Cache mode.
     #[serde(default)]
     pub cache: Option<DiskCache>,
+    /// What snapshots do to it; only while there are none.
+    #[serde(default)]
+    pub mode: Option<DiskMode>,
 }
 
 /// Changes of a network interface.

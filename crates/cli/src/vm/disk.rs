@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::args::{Change, Consent};
 use crate::client::json;
-use crate::client::types::{DiskBus, DiskCache, DiskCreate, DiskUpdate};
+use crate::client::types::{DiskBus, DiskCache, DiskCreate, DiskMode, DiskUpdate};
 use crate::column::{Column, Kind, col, wide};
 use crate::error::{Exit, Failure, Result};
 use crate::json::{items, text};
@@ -19,6 +19,7 @@ pub(crate) const COLUMNS: &[Column] = &[
     col("size", "size_bytes", Kind::Bytes),
     col("bus", "bus", Kind::Text),
     col("cache", "cache", Kind::Text),
+    wide("mode", "mode", Kind::Text),
     wide("image", "image", Kind::Text),
 ];
 
@@ -63,6 +64,9 @@ pub(crate) struct Attach {
     /// none, directsync, writeback or writethrough.
     #[arg(long, value_parser = spec::cache)]
     cache: Option<DiskCache>,
+    /// dependent (snapshots include it) or independent_persistent (they leave it out).
+    #[arg(long, value_parser = spec::disk_mode)]
+    mode: Option<DiskMode>,
     #[command(flatten)]
     change: Change,
 }
@@ -84,6 +88,9 @@ pub(crate) struct Update {
     /// none, directsync, writeback or writethrough.
     #[arg(long, value_parser = spec::cache)]
     cache: Option<DiskCache>,
+    /// dependent (snapshots include it) or independent_persistent (they leave it out).
+    #[arg(long, value_parser = spec::disk_mode)]
+    mode: Option<DiskMode>,
     #[command(flatten)]
     change: Change,
 }
@@ -113,7 +120,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
 }
 
 async fn attach(app: &App, a: Attach) -> Result {
-    let body = DiskCreate { size_bytes: a.size, image: a.image, bus: a.bus, cache: a.cache };
+    let body = DiskCreate { size_bytes: a.size, image: a.image, bus: a.bus, cache: a.cache, mode: a.mode };
     let mut call = app.api()?.v1.vm_disk_attach().vm(&a.vm).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);
@@ -122,11 +129,11 @@ async fn attach(app: &App, a: Attach) -> Result {
 }
 
 async fn update(app: &App, a: Update) -> Result {
-    if a.size.is_none() && a.bus.is_none() && a.cache.is_none() {
-        return Err(Failure::usage("no change is given").hint("give --size, --bus or --cache"));
+    if a.size.is_none() && a.bus.is_none() && a.cache.is_none() && a.mode.is_none() {
+        return Err(Failure::usage("no change is given").hint("give --size, --bus, --cache or --mode"));
     }
     let disk = find(items(&view(app, &a.vm).await?, "spec.disks"), &a.disk, "disk")?;
-    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache };
+    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode };
     let mut call = app.api()?.v1.vm_disk_update().vm(&a.vm).disk(disk).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);

@@ -22,7 +22,7 @@ pub(crate) async fn run(app: &App, a: Args) -> Result {
     let vm = view(app, &a.vm).await?;
     let filter = Some(format!("object = {}", text(&vm, "id")));
     let last = ListQuery { filter, limit: Some(1), ..Default::default() };
-    let task = match app.api()?.list(List::Tasks, &last).await {
+    let task = match app.api()?.list(&List::Tasks, &last).await {
         Ok(tasks) => tasks.into_iter().next().unwrap_or_default(),
         Err(e) if e.exit == Exit::NotPermitted => Value::Null,
         Err(e) => return Err(e),

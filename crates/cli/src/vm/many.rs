@@ -58,7 +58,7 @@ async fn children(app: &App, parent: &Value, sum: &mut Sum) -> Result {
         return Ok(());
     }
     let filter = Some(format!("parent = {} and state in (failed, cancelled)", text(parent, "id")));
-    let failed = app.api()?.list(List::Tasks, &ListQuery { filter, ..Default::default() }).await?;
+    let failed = app.api()?.list(&List::Tasks, &ListQuery { filter, ..Default::default() }).await?;
     for task in &failed {
         let why = wait::outcome(task).err().map_or_else(|| text(task, "state").to_string(), |f| f.message);
         sum.not_done.push((output::name_of(at(task, "object")), why));

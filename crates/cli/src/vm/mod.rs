@@ -11,6 +11,7 @@ pub(crate) mod nic;
 pub(crate) mod power;
 mod screenshot;
 mod select;
+pub(crate) mod snapshot;
 mod spec;
 pub(crate) mod stats;
 mod update;
@@ -107,6 +108,9 @@ pub(crate) enum Command {
     /// Optical drives.
     #[command(subcommand)]
     Media(media::Command),
+    /// Snapshots.
+    #[command(subcommand, alias = "snapshots")]
+    Snapshot(snapshot::Command),
 }
 
 /// Options of `list`.
@@ -158,6 +162,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
         Command::Disk(a) => disk::run(app, a).await,
         Command::Nic(a) => nic::run(app, a).await,
         Command::Media(a) => media::run(app, a).await,
+        Command::Snapshot(a) => snapshot::run(app, a).await,
     }
 }
 

@@ -84,7 +84,7 @@ impl Select {
     async fn search(&self, app: &App) -> Result<Targets> {
         let filter = condition(self.filter.as_deref(), &self.labels)?;
         let query = ListQuery { filter, fields: Some("id,name".into()), ..Default::default() };
-        let found = app.api()?.list(List::Vms, &query).await?;
+        let found = app.api()?.list(&List::Vms, &query).await?;
         let vms = found.iter().map(|v| Target { key: text(v, "id").into(), name: text(v, "name").into() }).collect();
         Ok(Targets { vms, single: false })
     }

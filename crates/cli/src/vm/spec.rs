@@ -1,6 +1,6 @@
 //! What VMs are made of, as it is written on the command line: `20GiB,bus=scsi`, `nat,model=e1000`, `custom:Nehalem`.
 
-use crate::client::types::{BootDevice, CloudInit, CpuMode, DiskBus, DiskCache, DiskCreate, Firmware, NicCreate, NicModel};
+use crate::client::types::{BootDevice, CloudInit, CpuMode, DiskBus, DiskCache, DiskCreate, DiskMode, Firmware, NicCreate, NicModel, SnapshotKind};
 use crate::error::{Failure, Result};
 use crate::human;
 use clap::Args;
@@ -17,6 +17,8 @@ macro_rules! word {
 }
 word!(bus, DiskBus, "a bus", ["virtio", "scsi", "ide", "usb"]);
 word!(cache, DiskCache, "a cache mode", ["none", "directsync", "writeback", "writethrough"]);
+word!(disk_mode, DiskMode, "a disk mode", ["dependent", "independent_persistent"]);
+word!(snapshot_kind, SnapshotKind, "a snapshot kind", ["ordinary", "consistent"]);
 word!(nic_model, NicModel, "a NIC model", ["virtio", "e1000", "rtl8139"]);
 word!(firmware, Firmware, "firmware", ["bios", "uefi"]);
 word!(boot_device, BootDevice, "a device to boot from", ["disk", "cdrom", "network"]);
@@ -34,20 +36,21 @@ pub(crate) fn cpu_mode(text: &str) -> std::result::Result<CpuMode, String> {
     }
 }
 
-/// Parses `SIZE[,bus=…][,cache=…][,image=…]`; the size may be left out when there is an image.
+/// Parses `SIZE[,bus=…][,cache=…][,mode=…][,image=…]`; the size may be left out when there is an image.
 ///
 /// # Errors
 /// A sentence that says what would be right.
 pub(crate) fn disk(text: &str) -> std::result::Result<DiskCreate, String> {
-    let mut d = DiskCreate { size_bytes: None, image: None, bus: None, cache: None };
+    let mut d = DiskCreate { size_bytes: None, image: None, bus: None, cache: None, mode: None };
     for part in text.split(',') {
         match part.split_once('=') {
             None if d.size_bytes.is_none() => d.size_bytes = Some(human::parse_size(part)?),
             Some(("size", v)) => d.size_bytes = Some(human::parse_size(v)?),
             Some(("bus", v)) => d.bus = Some(bus(v)?),
             Some(("cache", v)) => d.cache = Some(cache(v)?),
+            Some(("mode", v)) => d.mode = Some(disk_mode(v)?),
             Some(("image", v)) if !v.is_empty() => d.image = Some(v.into()),
-            _ => return Err(format!("\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,image=IMAGE], e.g. 20GiB,bus=scsi")),
+            _ => return Err(format!("\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE], e.g. 20GiB,bus=scsi")),
         }
     }
     if d.size_bytes.is_none() && d.image.is_none() { Err("a disk needs a size or an image".into()) } else { Ok(d) }
@@ -62,7 +65,7 @@ pub(crate) fn image_disk(text: &str) -> std::result::Result<DiskCreate, String> 
     if image.is_empty() {
         return Err("the image is left out: write IMAGE[:SIZE]".into());
     }
-    Ok(DiskCreate { size_bytes: size.map(human::parse_size).transpose()?, image: Some(image.into()), bus: None, cache: None })
+    Ok(DiskCreate { size_bytes: size.map(human::parse_size).transpose()?, image: Some(image.into()), bus: None, cache: None, mode: None })
 }
 
 /// Parses `NETWORK[,model=…][,mac=…]`.

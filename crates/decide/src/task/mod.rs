@@ -122,7 +122,7 @@ pub enum Write {
     },
     /// The guest did not come down in time: cut the power (new generation).
     ForceStop,
-    /// The edit is done: forget the former specification. Where disks were detached the generation grows, so that the
+    /// The edit is done: forget the former specification. Where disks were detached or layers given up the generation grows, so that the
     /// host is told once more and only now removes their files: until here a cancel could still want them back.
     FinishEdit,
     /// The VM is gone from its host: remove its row.
@@ -149,6 +149,9 @@ pub fn next(task: &Task, facts: &Facts, now: Time) -> Step {
         | TaskKind::VmResume
         | TaskKind::VmHibernate
         | TaskKind::VmEdit
+        | TaskKind::SnapshotCreate
+        | TaskKind::SnapshotRevert
+        | TaskKind::SnapshotDelete
         | TaskKind::VmDelete
         | TaskKind::VmRepair => vm::converge(task, facts, now),
     }
@@ -176,6 +179,9 @@ pub fn point_of_no_return(kind: TaskKind) -> &'static str {
         TaskKind::VmHibernate => "when the memory is saved",
         TaskKind::VmReboot | TaskKind::VmReset => "when the guest was told",
         TaskKind::VmEdit => "when the host has taken the change",
+        TaskKind::SnapshotCreate => "when the disks are frozen",
+        TaskKind::SnapshotRevert => "when the VM is at the snapshot",
+        TaskKind::SnapshotDelete => "when the host was told: what is merged cannot be parted again",
         TaskKind::VmDelete => "when the host was told",
         TaskKind::VmRepair => "never: it can be stopped at any time",
         TaskKind::VmBatch => "children end each by their own rule",

@@ -92,9 +92,9 @@ fn is_reached(task: &Task, vm: &Vm) -> bool {
 fn past_no_return(task: &Task, vm: &Vm) -> bool {
     let told = vm.observed.generation >= vm.generation;
     match task.kind {
-        TaskKind::VmDelete => told,
+        TaskKind::VmDelete | TaskKind::SnapshotDelete => told,
         TaskKind::VmStop => told && vm.stop_mode == StopMode::Force,
-        _ => false,
+        kind => is_finished_edit(kind, vm),
     }
 }
 
@@ -108,12 +108,23 @@ fn undo(task: &Task, vm: &Vm, why: Undo) -> Step {
     };
     let (desired, former_spec) = match task.kind {
         TaskKind::VmCreate => (Desired::Absent, false),
-        TaskKind::VmEdit => (vm.desired, true),
+        TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotDelete => (vm.desired, true),
+        TaskKind::SnapshotRevert => (former, true),
         // Reached by nothing else: repair has no former state and delete of a told host has no way back.
         TaskKind::VmRepair => (vm.desired, false),
         _ => (former, false),
     };
     Step::Write(Write::Undo { why, desired, former_spec })
+}
+
+/// Whether the task changes the specification.
+fn is_edit(kind: TaskKind) -> bool {
+    matches!(kind, TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotRevert | TaskKind::SnapshotDelete)
+}
+
+/// Whether the specification is changed for good, so that there is nothing to go back to: only files are tidied up still.
+fn is_finished_edit(kind: TaskKind, vm: &Vm) -> bool {
+    is_edit(kind) && vm.former_spec.is_none()
 }
 
 /// The host says that it cannot.
@@ -122,6 +133,15 @@ pub(super) fn host_failed(task: &Task, vm: &Vm, e: &Error) -> Step {
         // Not even the way back works: say both, and leave the rest to the repair loop and to people.
         (Some(Undo::Failed(first)), _) => Step::Failed(Error { message: format!("{} Going back failed, too: {}", first.message, e.message), ..first.clone() }),
         (Some(Undo::Cancelled), _) => Step::Failed(Error { message: format!("The task was stopped, but going back failed: {}", e.message), ..e.clone() }),
+        // What is merged half way cannot be parted again: the rows say what is to be, and asking anew goes on with it.
+        (None, TaskKind::SnapshotDelete) if past_no_return(task, vm) => {
+            if vm.former_spec.is_some() {
+                Step::Write(Write::FinishEdit)
+            } else {
+                Step::Failed(e.clone())
+            }
+        }
+        (None, kind) if is_finished_edit(kind, vm) => Step::Failed(e.clone()),
         (None, TaskKind::VmDelete | TaskKind::VmRepair) => Step::Failed(e.clone()),
         (None, _) => undo(task, vm, Undo::Failed(e.clone())),
     }
@@ -142,7 +162,10 @@ fn settled(task: &Task, vm: &Vm) -> Step {
         }
         Some(Undo::Cancelled) => Step::Cancelled("Stopped; the VM is as before.".into()),
         Some(Undo::Failed(e)) => Step::Failed(e.clone()),
-        None => Step::Done(done_text(task, vm)),
+        None => match &vm.observed.merge_error {
+            Some(e) if task.kind == TaskKind::SnapshotDelete => Step::Failed(e.clone()),
+            _ => Step::Done(done_text(task, vm)),
+        },
     }
 }
 
@@ -156,6 +179,9 @@ fn done_text(task: &Task, vm: &Vm) -> String {
     match task.kind {
         TaskKind::VmEdit => "Changed.".into(),
         TaskKind::VmRepair => "The host is as the rows say.".into(),
+        TaskKind::SnapshotCreate => "The snapshot is taken.".into(),
+        TaskKind::SnapshotRevert => format!("The VM is at the snapshot; it is {}.", vm.observed.state),
+        TaskKind::SnapshotDelete => "The snapshot is deleted.".into(),
         _ => format!("The VM is {}.", vm.observed.state),
     }
 }
@@ -164,8 +190,8 @@ fn done_text(task: &Task, vm: &Vm) -> String {
 fn without_host(task: &Task, vm: &Vm) -> Step {
     match (vm.desired, task.kind) {
         (Desired::Absent, _) => Step::Write(Write::RemoveVm),
-        (_, TaskKind::VmEdit) if vm.former_spec.is_some() => Step::Write(Write::FinishEdit),
-        (_, TaskKind::VmEdit) => Step::Done("Changed.".into()),
+        _ if is_edit(task.kind) && vm.former_spec.is_some() => Step::Write(Write::FinishEdit),
+        _ if is_edit(task.kind) => Step::Done("Changed.".into()),
         _ => match &task.doc.undo {
             Some(Undo::Cancelled) => Step::Cancelled("Stopped; the VM is as before.".into()),
             Some(Undo::Failed(e)) => Step::Failed(e.clone()),

@@ -19,7 +19,7 @@ pub fn id<T: From<Uuid>>(n: u128) -> T {
 }
 
 pub fn disk(n: u128, image: Option<u128>, bus: DiskBus, cache: DiskCache) -> DiskSpec {
-    DiskSpec { id: id::<DiskId>(0xd00 + n), size_bytes: 1 << 30, image: image.map(id), bus, cache }
+    DiskSpec { id: id::<DiskId>(0xd00 + n), size_bytes: 1 << 30, image: image.map(id), bus, cache, mode: Default::default() }
 }
 
 pub fn nic(n: u128, network: u128, model: NicModel) -> NicSpec {
@@ -46,6 +46,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         nics: vec![],
         cdroms: vec![],
         cloud_init: None,
+        layers: Default::default(),
     };
     VmOrder {
         id: id::<VmId>(n),
@@ -55,6 +56,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         desired: Desired::Running,
         stop_mode: StopMode::Force,
         keep_disks: vec![],
+        keep_layers: vec![],
         images: vec![image(0xa0, ImageFormat::Qcow2), image(0xa1, ImageFormat::Iso), image(0xa2, ImageFormat::Raw)],
         networks: vec![nat(0xc0, "192.168.200.0/24")],
     }
@@ -68,6 +70,7 @@ pub fn host(name: &str) -> HostView {
         machine: "pc-q35-7.2".into(),
         uefi: Some(("/usr/share/OVMF/OVMF_CODE_4M.fd".into(), "/usr/share/OVMF/OVMF_VARS_4M.fd".into())),
         address_bits: 46,
+        pending: vec![],
     }
 }
 

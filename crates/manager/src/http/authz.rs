@@ -115,6 +115,12 @@ pub const TABLE: &[Entry] = &[
     change("vm_power", object(P::VmOperate)),
     // Each VM of a batch is checked like a single one; what is refused is listed in the answer.
     change("vm_batch", anywhere(P::VmRead)),
+    read("vm_snapshot_list", object(P::VmRead)),
+    change("vm_snapshot_create", object(P::VmEdit)),
+    read("vm_snapshot_view", object(P::VmRead)),
+    change("vm_snapshot_update", object(P::VmEdit)),
+    change("vm_snapshot_delete", object(P::VmEdit)),
+    change("vm_snapshot_revert", object(P::VmEdit)),
     change("vm_disk_attach", object(P::VmEdit)),
     change("vm_disk_update", object(P::VmEdit)),
     change("vm_disk_detach", object(P::VmEdit)),

@@ -487,6 +487,12 @@ operations! {
     vm::vm_nic_attach(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<NicCreate>) -> Accepts<Accepted>;
     vm::vm_nic_update(path: Path<VmNicPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<NicUpdate>) -> Accepts<Accepted>;
     vm::vm_nic_detach(path: Path<VmNicPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_snapshot_list(path: Path<VmPath>, query: Query<ListQuery>) -> Ok200<PageBody<Snapshot>>;
+    vm::vm_snapshot_create(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<SnapshotCreate>) -> Accepts<Accepted>;
+    vm::vm_snapshot_view(path: Path<VmSnapshotPath>) -> Tagged<Snapshot>;
+    vm::vm_snapshot_update(path: Path<VmSnapshotPath>, headers: Header<ChangeHeaders>, body: TypedBody<SnapshotUpdate>) -> Tagged<Snapshot>;
+    vm::vm_snapshot_delete(path: Path<VmSnapshotPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_snapshot_revert(path: Path<VmSnapshotPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<SnapshotRevert>) -> Accepts<Accepted>;
     vm::vm_stats(path: Path<VmPath>) -> Ok200<Stats>;
     vm::vm_screenshot(path: Path<VmPath>) -> Raw;
     vm::vm_console(path: Path<VmPath>, body: TypedBody<ConsoleRequest>) -> Created<ConsoleTicket>;

@@ -1,6 +1,6 @@
 //! Handlers of VMs.
 
-use super::{Accepts, Created, Ok200, Raw, Rq, accept, accepted, change, run, tagged_text, text};
+use super::{Accepts, Created, Ok200, Raw, Rq, Tagged, accept, accepted, change, run, tagged, tagged_text, text};
 use crate::{console, vm};
 use dropshot::{HttpResponseCreated, HttpResponseOk};
 use virga_api::v1::*;
@@ -78,6 +78,46 @@ pub async fn vm_nic_update(rqctx: Rq, path: Path<VmNicPath>, query: Query<DryRun
 pub async fn vm_nic_detach(rqctx: Rq, path: Path<VmNicPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>) -> Change {
     let (p, dry_run) = (path.into_inner(), dry(query));
     run(&rqctx, |op| async move { vm::device::nic_detach(&op, &p.vm, p.nic, dry_run).await.map(accept) }).await
+}
+
+pub async fn vm_snapshot_list(rqctx: Rq, path: Path<VmPath>, query: Query<ListQuery>) -> Result<Ok200<PageBody<Snapshot>>, Problem> {
+    run(&rqctx, |op| async move { vm::snapshot::list(&op, &path.into_inner().vm, &query.into_inner()).await.map(HttpResponseOk) }).await
+}
+
+pub async fn vm_snapshot_create(rqctx: Rq, path: Path<VmPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<SnapshotCreate>) -> Change {
+    let (name, dry_run) = (path.into_inner().vm, dry(query));
+    change(&rqctx, body.into_inner(), |op, b| async move { vm::snapshot::create(&op, &name, &b, dry_run).await }).await.map(accept)
+}
+
+pub async fn vm_snapshot_view(rqctx: Rq, path: Path<VmSnapshotPath>) -> Result<Tagged<Snapshot>, Problem> {
+    let p = path.into_inner();
+    run(&rqctx, |op| async move { vm::snapshot::view(&op, &p.vm, &p.snapshot).await.map(|s| tagged(s.generation, s)) }).await
+}
+
+pub async fn vm_snapshot_update(
+    rqctx: Rq,
+    path: Path<VmSnapshotPath>,
+    _: Header<ChangeHeaders>,
+    body: TypedBody<SnapshotUpdate>,
+) -> Result<Tagged<Snapshot>, Problem> {
+    let (p, b) = (path.into_inner(), body.into_inner());
+    run(&rqctx, |op| async move { vm::snapshot::update(&op, &p.vm, &p.snapshot, &b).await.map(|s| tagged(s.generation, s)) }).await
+}
+
+pub async fn vm_snapshot_delete(rqctx: Rq, path: Path<VmSnapshotPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>) -> Change {
+    let (p, dry_run) = (path.into_inner(), dry(query));
+    run(&rqctx, |op| async move { vm::snapshot::delete(&op, &p.vm, &p.snapshot, dry_run).await.map(accept) }).await
+}
+
+pub async fn vm_snapshot_revert(
+    rqctx: Rq,
+    path: Path<VmSnapshotPath>,
+    query: Query<DryRunQuery>,
+    _: Header<ChangeHeaders>,
+    body: TypedBody<SnapshotRevert>,
+) -> Change {
+    let (p, dry_run) = (path.into_inner(), dry(query));
+    change(&rqctx, body.into_inner(), |op, b| async move { vm::snapshot::revert(&op, &p.vm, &p.snapshot, &b, dry_run).await }).await.map(accept)
 }
 
 pub async fn vm_stats(rqctx: Rq, path: Path<VmPath>) -> Result<Ok200<Stats>, Problem> {

@@ -4,8 +4,8 @@ use virga_crash::{Step as Point, step};
 use virga_decide::task::{Call, Facts, Write};
 use virga_model::event::{Event, Severity};
 use virga_model::order::{CallHead, NodeAnswer, NodeCall};
-use virga_model::task::{ObjectRef, Task};
-use virga_model::vm::{StopMode, Vm};
+use virga_model::task::{ObjectRef, Task, TaskKind};
+use virga_model::vm::{StopMode, Vm, VmSpec};
 use virga_model::{Error, HostId};
 use virga_store::Tx;
 
@@ -84,6 +84,7 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             }
             vm.desired = *desired;
             vm.stop_mode = StopMode::Force;
+            crate::vm::snapshot::undo(tx, task).await?;
             task.doc.undo = Some(why.clone());
             task.doc.generation = bump(tx, vm, now).await?;
         }
@@ -94,8 +95,17 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
         Write::FinishEdit => {
             let mut vm = vm()?;
             let former = vm.former_spec.take();
-            let detached = former.is_some_and(|f| f.disks.iter().any(|d| !vm.spec.disks.iter().any(|n| n.id == d.id)));
-            if detached {
+            let given_up = former.is_some_and(|f| gives_up(&f, &vm.spec));
+            let mut failed = vm.observed.error.is_some();
+            if task.doc.snapshot.is_some() {
+                failed |= task.kind == TaskKind::SnapshotDelete && vm.observed.merge_error.is_some();
+                crate::vm::snapshot::finish(tx, task, &vm).await?;
+                if vm.observed.merge_error.is_none() && !failed {
+                    vm.spec.layers.merges.clear();
+                }
+            }
+            // What failed is told as it is; whoever asks again tells the host again.
+            if given_up && !failed {
                 task.doc.generation = bump(tx, vm, now).await?;
             } else {
                 let generation = vm.generation;
@@ -160,4 +170,11 @@ pub(super) async fn event(manager: &Manager, tx: &mut Tx, task: &Task, kind: &st
     };
     virga_store::event::append(tx, &event).await?;
     Ok(())
+}
+
+/// Whether an edit leaves files of `former` that nothing needs any more.
+fn gives_up(former: &VmSpec, spec: &VmSpec) -> bool {
+    let merged = |l| spec.layers.merges.iter().any(|m| m.from == l);
+    let detached = former.disks.iter().any(|d| !spec.disks.iter().any(|n| n.id == d.id));
+    detached || former.layers.list.iter().any(|l| spec.layers.get(l.id).is_none() && !merged(l.id))
 }

@@ -4,8 +4,8 @@ use virga_decide::task::{Child, Facts, HostFact};
 use virga_model::host::Host;
 use virga_model::order::{ImageRef, NetworkRef, VmOrder};
 use virga_model::task::{ObjectRef, Task, TaskKind};
-use virga_model::vm::Vm;
-use virga_model::{Error, ImageId, NetworkId};
+use virga_model::vm::{DiskMode, Vm};
+use virga_model::{DiskId, Error, ImageId, NetworkId};
 use virga_store::Tx;
 
 use crate::state::Manager;
@@ -61,6 +61,14 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
             networks.push(network_ref(tx, nic.network).await?);
         }
     }
+    let mut keep_disks: Vec<DiskId> = vm.former_spec.iter().flat_map(|s| s.disks.iter().map(|d| d.id)).collect();
+    if !vm.spec.layers.is_plain() {
+        for s in virga_store::snapshot::of_vm(tx, vm.id).await? {
+            keep_disks.extend(s.spec.disks.iter().filter(|d| d.mode == DiskMode::Dependent).map(|d| d.id));
+        }
+        keep_disks.sort();
+        keep_disks.dedup();
+    }
     Ok(VmOrder {
         id: vm.id,
         name: vm.name.clone(),
@@ -70,7 +78,8 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
         stop_mode: vm.stop_mode,
         images,
         networks,
-        keep_disks: vm.former_spec.iter().flat_map(|s| s.disks.iter().map(|d| d.id)).collect(),
+        keep_disks,
+        keep_layers: vm.former_spec.iter().flat_map(|s| s.layers.list.iter().map(|l| l.id)).collect(),
     })
 }
 

@@ -133,6 +133,7 @@ async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Resul
         nics: Vec::with_capacity(b.nics.len()),
         cdroms: Vec::with_capacity(b.cdroms.len()),
         cloud_init: b.cloud_init.clone(),
+        layers: Default::default(),
     };
     for (i, d) in b.disks.iter().enumerate() {
         spec.disks.push(resolve::disk(op, tx, d, &format!("disks[{i}]")).await?);

@@ -31,11 +31,13 @@ fn of_one_device(e: Error) -> Error {
 pub async fn disk_attach(op: &Op, vm: &str, b: &DiskCreate, dry_run: bool) -> Result<Accepted, Error> {
     let (mut tx, before) = begin(op, vm, dry_run).await?;
     let mut after = before.clone();
-    after.spec.disks.push(resolve::disk(op, &mut tx, b, "").await?);
+    let disk = resolve::disk(op, &mut tx, b, "").await?;
+    after.spec.layers.begin(disk.id);
+    after.spec.disks.push(disk);
     end(op, tx, before, after, dry_run).await
 }
 
-/// Grows a disk, or changes its bus or cache mode.
+/// Grows a disk, or changes its bus, cache mode or mode.
 ///
 /// # Errors
 /// As [`edit::update`].
@@ -49,6 +51,7 @@ pub async fn disk_update(op: &Op, vm: &str, disk: DiskId, b: &DiskUpdate, dry_ru
     d.size_bytes = b.size_bytes.unwrap_or(d.size_bytes);
     d.bus = b.bus.unwrap_or(d.bus);
     d.cache = b.cache.unwrap_or(d.cache);
+    d.mode = b.mode.unwrap_or(d.mode);
     end(op, tx, before, after, dry_run).await
 }
 

@@ -121,7 +121,8 @@ fn words(before: &Vm, after: &Vm) -> Vec<PlanStep> {
 
 fn planned(s: &Step, vm: &Vm) -> PlanStep {
     let what = match s {
-        Step::DetachDisk(d) => format!("{}; its data is removed for good", Step::DetachDisk(d.clone()).text()),
+        Step::DetachDisk(d) if vm.spec.layers.list.is_empty() => format!("{}; its data is removed for good", Step::DetachDisk(d.clone()).text()),
+        Step::DetachDisk(d) => format!("{}; its data is removed, but for what snapshots have of it", Step::DetachDisk(d.clone()).text()),
         other => other.text(),
     };
     let after_restart = match s.when(&vm.spec) {

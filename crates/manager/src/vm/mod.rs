@@ -7,6 +7,7 @@ pub mod device;
 pub mod edit;
 pub mod power;
 pub mod resolve;
+pub mod snapshot;
 pub mod view;
 
 use crate::event::{self, Note};

@@ -78,7 +78,14 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
         (None, Some(i)) => i.virtual_bytes,
         (None, None) => return Err(Error::invalid(within("size_bytes"), "must be given for a disk without an image")),
     };
-    Ok(DiskSpec { id: DiskId(Uuid::now_v7()), size_bytes, image: from.map(|i| i.id), bus: b.bus.unwrap_or_default(), cache: b.cache.unwrap_or_default() })
+    Ok(DiskSpec {
+        id: DiskId(Uuid::now_v7()),
+        size_bytes,
+        image: from.map(|i| i.id),
+        bus: b.bus.unwrap_or_default(),
+        cache: b.cache.unwrap_or_default(),
+        mode: b.mode.unwrap_or_default(),
+    })
 }
 
 /// The NIC that a request describes.

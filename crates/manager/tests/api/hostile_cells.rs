@@ -69,6 +69,9 @@ impl Fixture {
         let image = w.image("img", vec![0; 1 << 20]).await;
         w.image("iso", iso).await;
         let vm = w.vm(json!({"name": "target", "disks": [{"size_bytes": 1 << 30}], "nics": [{"network": "nat"}], "cdroms": ["iso"]})).await;
+        let taken = w.post("/v1/vms/target/snapshots", json!({"name": "snap"})).await.is(202);
+        let snapshot = taken.body["object"]["id"].clone();
+        w.done(taken).await;
         w.user("bob", &[]).await;
         let task = w.get("/v1/tasks?limit=1").await.is(200).body["items"][0]["id"].clone();
         let id = |v: Value| v["id"].clone();
@@ -78,6 +81,7 @@ impl Fixture {
             ("cdrom", vm["spec"]["cdroms"][0]["id"].clone()),
             ("nic", vm["spec"]["nics"][0]["id"].clone()),
             ("image", id(image)),
+            ("snapshot", snapshot),
             ("host", id(w.get("/v1/hosts/h1").await.body)),
             ("network", id(w.get("/v1/networks/nat").await.body)),
             ("task", task),

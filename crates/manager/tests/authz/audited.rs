@@ -113,6 +113,10 @@ async fn vms(r: &mut Round) {
     iso[0x8001..0x8006].copy_from_slice(b"CD001");
     r.w.image("iso", iso).await;
     r.vm("vm_media_change", "PUT", &format!("/v1/vms/a/cdroms/{drive}"), json!({"image": "iso"})).await;
+    r.vm("vm_snapshot_create", "POST", "/v1/vms/a/snapshots", json!({"name": "s"})).await;
+    r.admin("vm_snapshot_update", "PATCH", "/v1/vms/a/snapshots/s", json!({"note": "x"})).await;
+    r.vm("vm_snapshot_revert", "POST", "/v1/vms/a/snapshots/s/revert", json!({})).await;
+    r.vm("vm_snapshot_delete", "DELETE", "/v1/vms/a/snapshots/s", Value::Null).await;
     r.vm("vm_delete", "DELETE", "/v1/vms/a", Value::Null).await;
 }
 

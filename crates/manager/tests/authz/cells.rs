@@ -4,7 +4,7 @@
 //! body that is refused after the rights were looked at.
 
 use crate::oracle::{Object, VMS, VmFacts};
-use crate::people::{Fixture, Named, Person, missing_name};
+use crate::people::{Fixture, Named, Person, SNAPSHOT, missing_name};
 use serde_json::{Value, json};
 use virga_manager::http::authz;
 
@@ -130,7 +130,7 @@ impl<'a> Cells<'a> {
     fn vms(&mut self) {
         let (disk, nic, drive) = (self.f.disk.clone(), self.f.nic.clone(), self.f.drive.clone());
         let disk_body = json!({"size_bytes": 1u64 << 30});
-        let operations: [(&str, &'static str, String, Value); 14] = [
+        let operations: [(&str, &'static str, String, Value); 20] = [
             ("vm_view", "GET", String::new(), Value::Null),
             ("vm_stats", "GET", "/stats".into(), Value::Null),
             ("vm_screenshot", "GET", "/screenshot".into(), Value::Null),
@@ -145,6 +145,12 @@ impl<'a> Cells<'a> {
             ("vm_nic_attach", "POST", "/nics?dry_run=true".into(), json!({"network": "nat"})),
             ("vm_nic_update", "PATCH", format!("/nics/{nic}?dry_run=true"), json!({"link_up": false})),
             ("vm_nic_detach", "DELETE", format!("/nics/{nic}?dry_run=true"), Value::Null),
+            ("vm_snapshot_list", "GET", "/snapshots".into(), Value::Null),
+            ("vm_snapshot_create", "POST", "/snapshots?dry_run=true".into(), json!({"name": "x"})),
+            ("vm_snapshot_view", "GET", format!("/snapshots/{SNAPSHOT}"), Value::Null),
+            ("vm_snapshot_update", "PATCH", format!("/snapshots/{SNAPSHOT}"), json!({"note": "x"})),
+            ("vm_snapshot_revert", "POST", format!("/snapshots/{SNAPSHOT}/revert?dry_run=true"), json!({})),
+            ("vm_snapshot_delete", "DELETE", format!("/snapshots/{SNAPSHOT}?dry_run=true"), Value::Null),
         ];
         for (name, method, rest, body) in operations {
             let words = self.vm_words(self.by_id, Object::Vm);

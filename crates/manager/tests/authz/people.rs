@@ -11,10 +11,11 @@ use virga_manager::state::wall_clock;
 use virga_model::event::{Event, Severity};
 use virga_model::order::Progress;
 use virga_model::role::{Administration, Role, RoleBinding, Scope};
+use virga_model::snapshot::{Snapshot, SnapshotKind, SnapshotState};
 use virga_model::task::{Cause, ObjectRef, Task, TaskDoc, TaskKind, TaskState};
 use virga_model::user::{ApiToken, User};
 use virga_model::vm::Vm;
-use virga_model::{HostId, RoleBindingId, TaskId, Time, TokenId, UserId, VmId};
+use virga_model::{HostId, RoleBindingId, SnapshotId, TaskId, Time, TokenId, UserId, VmId};
 use virga_store::Tx;
 
 /// All names of objects have this length, so that refusals about two of them have the same one.
@@ -156,7 +157,28 @@ async fn vm(tx: &mut Tx, model: &Vm, name: &str, owner: UserId, host: HostId, nu
     let mut vm = Vm { id: VmId(Uuid::now_v7()), name: name.into(), owner, host: Some(host), placement: Some(format!("on {host}")), ..model.clone() };
     vm.spec.nics[0].mac = format!("52:54:00:{:02x}:{:02x}:{:02x}", *number >> 16, (*number >> 8) & 255, *number & 255);
     virga_store::vm::insert(tx, &vm).await.unwrap();
+    snapshot(tx, &vm).await;
     Named { name: name.into(), id: vm.id.to_string() }
+}
+
+/// Every VM has a snapshot of this name.
+pub const SNAPSHOT: &str = "snap";
+
+async fn snapshot(tx: &mut Tx, vm: &Vm) {
+    let row = Snapshot {
+        id: SnapshotId(Uuid::now_v7()),
+        vm: vm.id,
+        name: SNAPSHOT.into(),
+        note: String::new(),
+        kind: SnapshotKind::Ordinary,
+        state: SnapshotState::Ready,
+        parent: None,
+        layer: None,
+        spec: vm.spec.clone(),
+        generation: 1,
+        created_at: vm.created_at,
+    };
+    virga_store::snapshot::insert(tx, &row).await.unwrap();
 }
 
 /// A task of the victim that has ended, with an error that names a host, and an event about its VM.

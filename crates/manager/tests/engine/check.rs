@@ -28,12 +28,14 @@ pub async fn quiet(cloud: &mut Cloud, kind: TaskKind, what: &str) {
     } else {
         assert!(met(cloud), "wanted {wanted}, the host has {:?}: {what}", cloud.domain_state());
     }
-    let on_host: Vec<_> = cloud.host.disks().await.unwrap().into_iter().map(|d| d.id).collect();
-    let mut wanted: Vec<_> = vm.spec.disks.iter().map(|d| d.id).collect();
+    let on_host = cloud.host.disk_files();
+    let layers = || std::iter::once(None).chain(vm.spec.layers.list.iter().map(|l| Some(l.id)));
+    let mut wanted: Vec<_> = vm.spec.disks.iter().flat_map(|d| layers().map(move |l| (d.id, l))).collect();
     wanted.sort_unstable();
     assert_eq!(on_host, wanted, "disks on the host are the disks in the row: {what}");
     let order = cloud.host.domain_order(vm.id).expect("a VM with a row has a definition");
-    assert_eq!((order.spec.cpu.count, &order.spec.disks), (vm.spec.cpu.count, &vm.spec.disks), "the definition is the row's: {what}");
+    let shown = |s: &virga_model::vm::VmSpec| (s.cpu.count, s.disks.clone(), s.layers.top);
+    assert_eq!(shown(&order.spec), shown(&vm.spec), "the definition is the row's: {what}");
     let id = vm.id;
     let generation = vm.generation;
     cloud

@@ -24,10 +24,10 @@ use virga_model::order::{CallHead, ImageRef, NetworkRef, NodeAnswer, NodeCall, P
 use virga_model::task::{Cause, ObjectRef, Task, TaskDoc, TaskKind, TaskState};
 use virga_model::user::{ConsoleKind, User};
 use virga_model::vm::{Desired, Observed, StopMode, Vm, VmState};
-use virga_model::{Error, HostId, ImageId, NetworkId, TaskId, Time, UserId, VmId};
+use virga_model::{Error, HostId, ImageId, NetworkId, SnapshotId, TaskId, Time, UserId, VmId};
 use virga_sim::crash::{Life, Plan};
 use virga_sim::{MemoryJournal, SimClock, SimHost};
-use virga_store::Store;
+use virga_store::{Store, Tx};
 
 /// Simulated milliseconds for each real one, at most: a machine that is slower moves the clock less.
 const SPEED: u64 = 250;
@@ -536,20 +536,21 @@ impl Cloud {
     }
 
     pub async fn change_vm(&self, kind: TaskKind, change: impl FnOnce(&mut Vm)) -> Task {
-        self.change(kind, None, change).await
+        self.change(kind, None, None, async |_, vm| change(vm)).await
     }
 
     pub async fn change_vm_as_child(&self, kind: TaskKind, parent: TaskId, change: impl FnOnce(&mut Vm)) -> Task {
-        self.change(kind, Some(parent), change).await
+        self.change(kind, Some(parent), None, async |_, vm| change(vm)).await
     }
 
-    async fn change(&self, kind: TaskKind, parent: Option<TaskId>, change: impl FnOnce(&mut Vm)) -> Task {
+    /// Changes the VM, and rows with it, in one transaction with the task.
+    pub async fn change(&self, kind: TaskKind, parent: Option<TaskId>, snapshot: Option<SnapshotId>, change: impl AsyncFnOnce(&mut Tx, &mut Vm)) -> Task {
         let mut tx = self.wire.store.write().await.unwrap();
         let mut vm = virga_store::vm::get(&mut tx, self.vm_id).await.unwrap().expect("there is a VM");
         let (expected, former) = (vm.generation, vm.desired);
-        change(&mut vm);
+        change(&mut tx, &mut vm).await;
         vm.generation += 1;
-        let doc = TaskDoc { timeout_s: 600, generation: vm.generation, former_desired: Some(former), ..Default::default() };
+        let doc = TaskDoc { timeout_s: 600, generation: vm.generation, former_desired: Some(former), snapshot, ..Default::default() };
         let task = self.new_task(kind, ObjectRef::Vm(self.vm_id), doc, parent);
         virga_store::vm::update(&mut tx, &vm, expected).await.unwrap();
         virga_store::task::insert(&mut tx, &task).await.unwrap();

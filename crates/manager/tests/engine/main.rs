@@ -10,6 +10,7 @@ mod check;
 mod cloud;
 mod points;
 mod scenario;
+mod snapshot;
 
 use cloud::{Cloud, Fault};
 use scenario::{ask, former};
@@ -23,11 +24,13 @@ async fn prepared(kind: TaskKind) -> Cloud {
         let task = cloud.create_vm(desired).await;
         assert_eq!(cloud.watch(task.id).await.state, TaskState::Succeeded);
     }
+    snapshot::prepare(&mut cloud, kind).await;
     cloud
 }
 
 async fn disturbed(kind: TaskKind, fault: Fault) -> Task {
     let mut cloud = prepared(kind).await;
+    let written = snapshot::Written::look(&cloud, kind).await;
     cloud.disturb(fault);
     let task = ask(&cloud, kind).await;
     if fault == Fault::CancelledAtOnce {
@@ -41,7 +44,9 @@ async fn disturbed(kind: TaskKind, fault: Fault) -> Task {
         // A repair that was stopped is tried again later, by the loop that made it.
         cloud.mend(&what).await;
     }
+    snapshot::mend(&mut cloud, &task, &what).await;
     check::quiet(&mut cloud, kind, &what).await;
+    written.check(&cloud, &task, &what).await;
     task
 }
 
@@ -136,6 +141,9 @@ every_kind! {
     vm_reboot: VmReboot,
     vm_reset: VmReset,
     vm_edit: VmEdit,
+    snapshot_create: SnapshotCreate,
+    snapshot_revert: SnapshotRevert,
+    snapshot_delete: SnapshotDelete,
     vm_delete: VmDelete,
     vm_repair: VmRepair,
     vm_batch: VmBatch,

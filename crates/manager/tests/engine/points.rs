@@ -6,7 +6,7 @@
 
 use crate::check;
 use crate::scenario::{ask, is_act};
-use crate::{Cloud, prepared};
+use crate::{Cloud, prepared, snapshot};
 use virga_crash::{Part, Step};
 use virga_model::task::{Task, TaskKind, TaskState};
 use virga_sim::crash::{Outcome, Place};
@@ -66,6 +66,7 @@ fn outcomes(n: usize, place: Place) -> Vec<Outcome> {
 async fn disturbed(kind: TaskKind, place: Place, outcome: Outcome) -> bool {
     let mut cloud = prepared(kind).await;
     let from = cloud.host.log().len();
+    let written = snapshot::Written::look(&cloud, kind).await;
     cloud.plan.arm(Some((place, outcome)));
     let task = ask(&cloud, kind).await;
     let task = cloud.watch(task.id).await;
@@ -81,7 +82,9 @@ async fn disturbed(kind: TaskKind, place: Place, outcome: Outcome) -> bool {
         check::once(&cloud, from, &what);
     }
     cloud.mend(&what).await;
+    snapshot::mend(&mut cloud, &task, &what).await;
     check::quiet(&mut cloud, kind, &what).await;
+    written.check(&cloud, &task, &what).await;
     fired
 }
 

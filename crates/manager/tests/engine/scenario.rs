@@ -2,6 +2,7 @@
 //! compile.
 
 use crate::cloud::Cloud;
+use crate::snapshot;
 use virga_model::task::{ObjectRef, Task, TaskDoc, TaskKind};
 use virga_model::vm::{Desired, StopMode, Vm};
 
@@ -18,6 +19,9 @@ pub fn former(kind: TaskKind) -> Option<Desired> {
         | TaskKind::VmReset
         | TaskKind::VmEdit
         | TaskKind::VmRepair
+        | TaskKind::SnapshotCreate
+        | TaskKind::SnapshotRevert
+        | TaskKind::SnapshotDelete
         | TaskKind::VmBatch => Some(Desired::Running),
     }
 }
@@ -46,6 +50,9 @@ pub async fn ask(cloud: &Cloud, kind: TaskKind) -> Task {
             };
             cloud.change_vm(kind, edit).await
         }
+        TaskKind::SnapshotCreate => snapshot::take(cloud, 9).await,
+        TaskKind::SnapshotRevert => snapshot::revert(cloud, 1).await,
+        TaskKind::SnapshotDelete => snapshot::delete(cloud, 2).await,
         TaskKind::VmReboot | TaskKind::VmReset => cloud.insert_task(kind, ObjectRef::Vm(cloud.vm_id), TaskDoc::default(), None).await,
         TaskKind::VmBatch => {
             let parent = cloud.insert_task(kind, ObjectRef::System, TaskDoc::default(), None).await;

@@ -145,10 +145,18 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
         firmware: Firmware::default(),
         machine: String::new(),
         boot: vec![BootDevice::Disk, BootDevice::Cdrom, BootDevice::Network],
-        disks: vec![DiskSpec { id: disk, size_bytes: plan.disk_bytes, image: None, bus: Default::default(), cache: Default::default() }],
+        disks: vec![DiskSpec {
+            id: disk,
+            size_bytes: plan.disk_bytes,
+            image: None,
+            bus: Default::default(),
+            cache: Default::default(),
+            mode: Default::default(),
+        }],
         nics: vec![NicSpec { id: nic, network, model: Default::default(), mac: mac_for(nic), link_up: true }],
         cdroms: Vec::new(),
         cloud_init: None::<CloudInit>,
+        layers: Default::default(),
     };
     spec.normalize();
     spec

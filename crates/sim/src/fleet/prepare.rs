@@ -188,6 +188,7 @@ fn vm(c: &Common, host: HostId, n: usize, macs: &mut HashSet<String>) -> (Vm, Vm
         images: Vec::new(),
         networks: vec![nat],
         keep_disks: Vec::new(),
+        keep_layers: Vec::new(),
     };
     (vm, order)
 }

@@ -227,8 +227,12 @@ fn v5_generations(ctx: &Ctx, memory: &mut Memory, l: &Look) {
 fn v8_disks_are_there(ctx: &Ctx) {
     for site in ctx.sites() {
         let w = site.sim.world();
-        let missing: Vec<VmId> =
-            w.domains.iter().filter(|(_, d)| d.persistent && d.order.spec.disks.iter().any(|s| !w.disks.contains_key(&s.id))).map(|(id, _)| *id).collect();
+        let missing: Vec<VmId> = w
+            .domains
+            .iter()
+            .filter(|(_, d)| d.persistent && d.order.spec.disks.iter().any(|s| !w.files.contains_key(&(s.id, None))))
+            .map(|(id, _)| *id)
+            .collect();
         drop(w);
         for vm in missing {
             ctx.violated("V8", &format!("a disk of {vm} is removed while its definition on {} names it", site.name));
@@ -355,7 +359,7 @@ fn w4_nothing_is_left_over(ctx: &Ctx, l: &Look) {
     for site in ctx.sites() {
         let w = site.sim.world();
         let domains: Vec<VmId> = w.domains.keys().copied().collect();
-        let disks: Vec<_> = w.disks.values().cloned().collect();
+        let disks: Vec<_> = w.files.values().filter(|f| f.stored.layer.is_none()).map(|f| f.stored.clone()).collect();
         drop(w);
         let row = |vm: VmId| l.vms.iter().find(|v| v.id == vm && v.host == Some(site.id));
         for id in domains.iter().filter(|id| row(**id).is_none()) {

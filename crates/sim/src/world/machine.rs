@@ -17,11 +17,12 @@ use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Networ
 use virga_agent::record::Record;
 use virga_model::change::Change;
 use virga_model::host::HostFacts;
-use virga_model::order::{ImageRef, NetworkRef, VmOrder};
+use virga_model::layer::Merge;
+use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{AgentState, Desired, DiskSpec, GuestInfo, StopMode, VmState};
-use virga_model::{DiskId, Error, ImageId, NetworkId, Time, VmId};
+use virga_model::{DiskId, Error, ImageId, LayerId, NetworkId, Time, VmId};
 
 /// Milliseconds after which a step on a hypervisor that hangs is given up.
 const HANG_MS: u64 = 10_000;
@@ -297,6 +298,13 @@ impl Hypervisor for Machine {
         self.inner.screenshot(vm).await
     }
 
+    async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        self.ask().await?;
+        self.store().await?;
+        let r = self.inner.merge(order, disk, merge, progress).await;
+        self.after(r).await
+    }
+
     async fn console(&self, vm: VmId, kind: ConsoleKind) -> Result<Box<dyn Duplex>> {
         self.inner.console(vm, kind).await
     }
@@ -314,20 +322,31 @@ impl Volumes for Machine {
         self.after(r).await
     }
 
-    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec) -> Result<()> {
+    async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
         self.store().await?;
-        let r = self.inner.disk_grow(vm, disk).await;
+        let r = self.inner.layer_ensure(vm, disk, layer, below).await;
         self.after(r).await
     }
 
-    async fn disk_remove(&self, vm: VmId, disk: DiskId) -> Result<()> {
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
+        self.store().await?;
+        let r = self.inner.disk_grow(vm, disk, layer).await;
+        self.after(r).await
+    }
+
+    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+        if layer.is_some() {
+            self.store().await?;
+            let r = self.inner.disk_remove(vm, disk, layer).await;
+            return self.after(r).await;
+        }
         let head = self.judge(vm, Deed::RemoveDisk(disk));
         self.store().await?;
         self.witness(vm, Deed::RemoveDisk(disk), &head);
         if self.ctx.planted(Plant::CleanupForgotten) {
             return Ok(());
         }
-        let r = self.inner.disk_remove(vm, disk).await;
+        let r = self.inner.disk_remove(vm, disk, None).await;
         self.after(r).await
     }
 

@@ -8,11 +8,12 @@ use tokio::sync::watch;
 use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Journal, Networks, Result, Started, StoredDisk, Volumes};
 use virga_model::change::Change;
 use virga_model::host::HostFacts;
-use virga_model::order::{ImageRef, NetworkRef, VmOrder};
+use virga_model::layer::Merge;
+use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo};
-use virga_model::{DiskId, Error, ImageId, Time, VmId};
+use virga_model::{DiskId, Error, ImageId, LayerId, Time, VmId};
 use virga_sim::{MemoryJournal, SimHost};
 
 /// How questions to the hypervisor as a whole are answered.
@@ -137,6 +138,10 @@ impl Hypervisor for Hostile {
         self.one(order.id).await?;
         self.sim.change_live(order, change).await
     }
+    async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        self.one(order.id).await?;
+        self.sim.merge(order, disk, merge, progress).await
+    }
     async fn guest_info(&self, vm: VmId) -> Result<GuestInfo> {
         self.one(vm).await?;
         let said = self.wrong.lock().unwrap().guest.clone();
@@ -171,11 +176,14 @@ impl Volumes for Hostile {
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
         self.sim.disk_ensure(vm, disk, image).await
     }
-    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec) -> Result<()> {
-        self.sim.disk_grow(vm, disk).await
+    async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
+        self.sim.layer_ensure(vm, disk, layer, below).await
     }
-    async fn disk_remove(&self, vm: VmId, disk: DiskId) -> Result<()> {
-        self.sim.disk_remove(vm, disk).await
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
+        self.sim.disk_grow(vm, disk, layer).await
+    }
+    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+        self.sim.disk_remove(vm, disk, layer).await
     }
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
         self.sim.vm_files_remove(vm).await

@@ -188,7 +188,14 @@ pub fn network() -> NetworkRef {
 }
 
 pub fn disk(n: u128) -> DiskSpec {
-    DiskSpec { id: DiskId(Uuid::from_u128(n)), size_bytes: 1 << 30, image: Some(image().id), bus: Default::default(), cache: Default::default() }
+    DiskSpec {
+        id: DiskId(Uuid::from_u128(n)),
+        size_bytes: 1 << 30,
+        image: Some(image().id),
+        bus: Default::default(),
+        cache: Default::default(),
+        mode: Default::default(),
+    }
 }
 
 /// An order for VM `n` with one disk and a network.
@@ -204,5 +211,6 @@ pub fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         images: vec![image()],
         networks: vec![network()],
         keep_disks: vec![],
+        keep_layers: vec![],
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use virga_crash::{Part, Step};
 use virga_model::order::{Act, CallHead, NodeCall, VmOrder};
 use virga_model::vm::{Desired, StopMode, VmState};
-use virga_model::{NicId, TaskId};
+use virga_model::{LayerId, NicId, SnapshotId, TaskId};
 use virga_sim::crash::{Outcome, Place};
 
 /// What an operation begins with, and what it orders.
@@ -18,6 +18,8 @@ struct Operation {
     order: fn() -> VmOrder,
     act: Option<Act>,
     drops: bool,
+    /// Layers on the disks before.
+    layers: u128,
     ends: VmState,
 }
 
@@ -45,24 +47,69 @@ fn grown() -> VmOrder {
     o
 }
 
-const OPERATIONS: [Operation; 14] = [
-    Operation { name: "create", before: None, order: || order(1, 1, Desired::Running), act: None, drops: false, ends: VmState::Running },
-    Operation { name: "start", before: Some(Desired::Stopped), order: || to(Desired::Running), act: None, drops: false, ends: VmState::Running },
-    Operation { name: "stop", before: Some(Desired::Running), order: || to(Desired::Stopped), act: None, drops: false, ends: VmState::Stopped },
-    Operation { name: "shutdown", before: Some(Desired::Running), order: graceful, act: None, drops: false, ends: VmState::Stopped },
-    Operation { name: "pause", before: Some(Desired::Running), order: || to(Desired::Paused), act: None, drops: false, ends: VmState::Paused },
-    Operation { name: "resume", before: Some(Desired::Paused), order: || to(Desired::Running), act: None, drops: false, ends: VmState::Running },
-    Operation { name: "hibernate", before: Some(Desired::Running), order: || to(Desired::Hibernated), act: None, drops: false, ends: VmState::Hibernated },
-    Operation { name: "wake", before: Some(Desired::Hibernated), order: || to(Desired::Running), act: None, drops: false, ends: VmState::Running },
-    Operation { name: "discard", before: Some(Desired::Hibernated), order: || to(Desired::Stopped), act: None, drops: false, ends: VmState::Stopped },
-    Operation { name: "edit", before: Some(Desired::Running), order: edited, act: None, drops: false, ends: VmState::Running },
-    Operation { name: "grow", before: Some(Desired::Stopped), order: grown, act: None, drops: false, ends: VmState::Stopped },
+fn layer(n: u128) -> LayerId {
+    LayerId(Uuid::from_u128(100 + n))
+}
+
+/// A running VM with so many layers on its disks.
+fn layered(generation: i64, layers: u128) -> VmOrder {
+    let mut o = order(1, generation, Desired::Running);
+    for n in 1..=layers {
+        o.spec.layers.take(layer(n), false, SnapshotId(Uuid::from_u128(200 + n)));
+    }
+    o
+}
+
+/// Of three snapshots the second and third are taken away: one layer in the middle and the one that is written go down.
+fn merged() -> VmOrder {
+    let mut o = layered(5, 3);
+    o.spec.layers.tidy(&BTreeSet::from([None]));
+    assert_eq!(o.spec.layers.merges.len(), 2);
+    o
+}
+
+/// Back to the first of three snapshots; the others stay, what was written since goes.
+fn reverted() -> VmOrder {
+    let mut o = layered(5, 3);
+    o.spec.layers.revert(None, layer(9), SnapshotId(Uuid::from_u128(201)), &[None, Some(layer(1)), Some(layer(2))].into());
+    o
+}
+
+const OPERATIONS: [Operation; 17] = [
+    Operation { name: "create", before: None, order: || order(1, 1, Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
+    Operation { name: "start", before: Some(Desired::Stopped), order: || to(Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
+    Operation { name: "stop", before: Some(Desired::Running), order: || to(Desired::Stopped), act: None, drops: false, layers: 0, ends: VmState::Stopped },
+    Operation { name: "shutdown", before: Some(Desired::Running), order: graceful, act: None, drops: false, layers: 0, ends: VmState::Stopped },
+    Operation { name: "pause", before: Some(Desired::Running), order: || to(Desired::Paused), act: None, drops: false, layers: 0, ends: VmState::Paused },
+    Operation { name: "resume", before: Some(Desired::Paused), order: || to(Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
+    Operation {
+        name: "hibernate",
+        before: Some(Desired::Running),
+        order: || to(Desired::Hibernated),
+        act: None,
+        drops: false,
+        layers: 0,
+        ends: VmState::Hibernated,
+    },
+    Operation { name: "wake", before: Some(Desired::Hibernated), order: || to(Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
+    Operation {
+        name: "discard",
+        before: Some(Desired::Hibernated),
+        order: || to(Desired::Stopped),
+        act: None,
+        drops: false,
+        layers: 0,
+        ends: VmState::Stopped,
+    },
+    Operation { name: "edit", before: Some(Desired::Running), order: edited, act: None, drops: false, layers: 0, ends: VmState::Running },
+    Operation { name: "grow", before: Some(Desired::Stopped), order: grown, act: None, drops: false, layers: 0, ends: VmState::Stopped },
     Operation {
         name: "reset",
         before: Some(Desired::Running),
         order: || order(1, 1, Desired::Running),
         act: Some(Act::Reset),
         drops: false,
+        layers: 0,
         ends: VmState::Running,
     },
     Operation {
@@ -71,9 +118,13 @@ const OPERATIONS: [Operation; 14] = [
         order: || order(1, 1, Desired::Running),
         act: Some(Act::Reboot),
         drops: false,
+        layers: 0,
         ends: VmState::Running,
     },
-    Operation { name: "remove", before: Some(Desired::Running), order: || to(Desired::Absent), act: None, drops: true, ends: VmState::Absent },
+    Operation { name: "remove", before: Some(Desired::Running), order: || to(Desired::Absent), act: None, drops: true, layers: 0, ends: VmState::Absent },
+    Operation { name: "snapshot", before: Some(Desired::Running), order: || layered(2, 1), act: None, drops: false, layers: 0, ends: VmState::Running },
+    Operation { name: "merge", before: Some(Desired::Running), order: merged, act: None, drops: false, layers: 3, ends: VmState::Running },
+    Operation { name: "revert", before: Some(Desired::Running), order: reverted, act: None, drops: false, layers: 3, ends: VmState::Running },
 ];
 
 /// Times that a call is repeated until it is answered.
@@ -85,6 +136,9 @@ async fn run(op: &Operation, target: Option<(Place, Outcome)>) -> (Vec<Place>, b
     if let Some(desired) = op.before {
         let to_hibernate = desired == Desired::Hibernated;
         lab.bring(&order(1, 1, if to_hibernate { Desired::Running } else { desired })).await;
+        for n in 1..=op.layers {
+            lab.bring(&layered(1 + n as i64, n)).await;
+        }
         if to_hibernate {
             lab.bring(&order(1, 1, Desired::Running)).await;
             lab.host.sim.meddle(vm(1), Some(VmState::Hibernated));
@@ -135,7 +189,9 @@ async fn check(lab: &mut Lab, op: &Operation, from: usize, what: &str) {
         assert!(lab.host.sim.images().await.unwrap().is_empty(), "{what}");
         lab.host.sim.network_remove(&network()).await.unwrap();
     } else {
-        let wanted: Vec<_> = (op.order)().spec.disks.iter().map(|d| (d.id, d.size_bytes)).collect();
+        let spec = (op.order)().spec;
+        let files = 1 + spec.layers.list.len();
+        let wanted: Vec<_> = spec.disks.iter().flat_map(|d| std::iter::repeat_n((d.id, d.size_bytes), files)).collect();
         assert_eq!(disks, wanted, "{what}: disks are those of the order");
         assert_eq!(lab.host.sim.domain_order(vm(1)).expect("a definition").spec.disks, (op.order)().spec.disks, "{what}");
     }
@@ -172,7 +228,7 @@ macro_rules! every_operation {
     };
 }
 
-every_operation!(create, start, stop, shutdown, pause, resume, hibernate, wake, discard, edit, grow, reset, reboot, remove);
+every_operation!(create, start, stop, shutdown, pause, resume, hibernate, wake, discard, edit, grow, reset, reboot, remove, snapshot, merge, revert);
 
 #[tokio::test]
 async fn no_step_of_the_agent_is_without_an_operation_that_reaches_it() {

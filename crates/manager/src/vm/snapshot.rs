@@ -1,0 +1,364 @@
+//! Snapshots of a VM: taken, gone back to, and taken away. Each is an edit of the VM's layers, decided here and brought
+//! about by the VM's host; the row of the snapshot changes in the same transactions.
+
+use super::{Room, apply, free, load, load_for_change, not_going, step, transaction};
+use crate::http::{Op, task_path};
+use crate::list;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+use virga_api::v1::{Accepted, ListQuery, PageBody, PlanStep, Reference, Snapshot as Shape, SnapshotCreate, SnapshotRevert, SnapshotUpdate};
+use virga_model::layer::{DEPTH_MAX, Merge, renamed};
+use virga_model::refusal::Reason;
+use virga_model::role::Privilege;
+use virga_model::snapshot::{SNAPSHOTS_MAX, Snapshot, SnapshotKind, SnapshotState, check_note};
+use virga_model::task::{ObjectRef, Task, TaskDoc, TaskKind};
+use virga_model::vm::{AgentState, Desired, DiskMode, DiskSpec, StopMode, Vm, VmSpec, VmState};
+use virga_model::{Error, LayerId, SnapshotId, name};
+use virga_store::Tx;
+
+fn shape(s: Snapshot, vm: &Vm) -> Shape {
+    Shape {
+        id: s.id,
+        vm: Reference::new(&ObjectRef::Vm(vm.id), &vm.name),
+        current: vm.spec.layers.snapshot == Some(s.id),
+        name: s.name,
+        note: s.note,
+        kind: s.kind,
+        state: s.state,
+        parent: s.parent,
+        spec: s.spec,
+        generation: s.generation,
+        created_at: s.created_at,
+    }
+}
+
+async fn find(tx: &mut Tx, vm: &Vm, wanted: &str) -> Result<Snapshot, Error> {
+    virga_store::snapshot::by_ref(tx, vm.id, wanted).await?.ok_or_else(|| Error::not_found("snapshot", wanted))
+}
+
+/// A page of a VM's snapshots.
+///
+/// # Errors
+/// NotFound, Malformed for wrong parameters.
+pub async fn list(op: &Op, vm: &str, q: &ListQuery) -> Result<PageBody<Shape>, Error> {
+    let mut tx = op.read().await?;
+    let vm = load(op, &mut tx, vm, Privilege::VmRead).await?;
+    let mut paged = virga_store::snapshot::list(&mut tx, &list::page(q)?, vm.id).await?;
+    let items = std::mem::take(&mut paged.items).into_iter().map(|s| shape(s, &vm)).collect();
+    list::body(q, paged, items)
+}
+
+/// One snapshot.
+///
+/// # Errors
+/// NotFound.
+pub async fn view(op: &Op, vm: &str, snapshot: &str) -> Result<Shape, Error> {
+    let mut tx = op.read().await?;
+    let vm = load(op, &mut tx, vm, Privilege::VmRead).await?;
+    Ok(shape(find(&mut tx, &vm, snapshot).await?, &vm))
+}
+
+/// Changes a snapshot's name or note.
+///
+/// # Errors
+/// NotFound, Forbidden, Invalid, Conflict when the name is taken, PreconditionFailed.
+pub async fn update(op: &Op, vm: &str, snapshot: &str, b: &SnapshotUpdate) -> Result<Shape, Error> {
+    let mut tx = op.write().await?;
+    let vm = load(op, &mut tx, vm, Privilege::VmEdit).await?;
+    let mut s = find(&mut tx, &vm, snapshot).await?;
+    op.check_match(s.generation)?;
+    if let Some(n) = &b.name {
+        name::check("name", n)?;
+        s.name.clone_from(n);
+    }
+    if let Some(n) = &b.note {
+        check_note(n)?;
+        s.note.clone_from(n);
+    }
+    let expected = s.generation;
+    s.generation += 1;
+    virga_store::snapshot::update(&mut tx, &s, expected).await?;
+    op.audit(&mut tx, ObjectRef::Vm(vm.id), &vm.name, &format!("snapshot {} changed", s.name)).await?;
+    let answer = shape(s, &vm);
+    op.commit(tx, &answer, None).await?;
+    Ok(answer)
+}
+
+/// Takes a snapshot.
+///
+/// # Errors
+/// NotFound, Forbidden, Invalid, Conflict with what to do instead, Locked, PreconditionFailed.
+pub async fn create(op: &Op, vm: &str, b: &SnapshotCreate, dry_run: bool) -> Result<Accepted, Error> {
+    name::check("name", &b.name)?;
+    check_note(&b.note)?;
+    let kind = b.kind.unwrap_or_default();
+    let mut tx = transaction(op, dry_run).await?;
+    let before = load_for_change(op, &mut tx, vm, Privilege::VmEdit).await?;
+    not_going(&before)?;
+    free(&mut tx, &before).await?;
+    can_freeze(&before, kind)?;
+    let others = virga_store::snapshot::of_vm(&mut tx, before.id).await?;
+    if others.len() >= SNAPSHOTS_MAX {
+        return Err(Error::conflict(format!("VM {} has {SNAPSHOTS_MAX} snapshots already.", before.name)).with_hint("Delete those that are not needed."));
+    }
+    if before.spec.layers.depth() >= DEPTH_MAX {
+        return Err(Error::conflict(format!("The disks of VM {} stand on {DEPTH_MAX} layers already.", before.name))
+            .with_hint("Delete some of the snapshots that lead to the present state: their layers are merged."));
+    }
+    if others.iter().any(|s| s.name == b.name) {
+        return Err(Error::conflict(format!("VM {} has another snapshot with the name {}.", before.name, b.name)).with_hint("Choose another name."));
+    }
+    let (id, layer) = (SnapshotId(Uuid::now_v7()), LayerId(Uuid::now_v7()));
+    let row = Snapshot {
+        id,
+        vm: before.id,
+        name: b.name.clone(),
+        note: b.note.clone(),
+        kind,
+        state: SnapshotState::Creating,
+        parent: before.spec.layers.snapshot,
+        layer: before.spec.layers.top,
+        spec: before.spec.clone(),
+        generation: 1,
+        created_at: op.now,
+    };
+    let mut after = before.clone();
+    after.spec.layers.take(layer, kind == SnapshotKind::Consistent, id);
+    // The way back: what the guest wrote since then goes down again.
+    let mut former = before.spec.clone();
+    former.layers.merges.push(Merge { from: layer, into: before.spec.layers.top });
+    after.former_spec = Some(former);
+    let plan = create_plan(&before, kind);
+    if !dry_run {
+        virga_store::snapshot::insert(&mut tx, &row).await?;
+    }
+    write(op, tx, Edit { before, after, kind: TaskKind::SnapshotCreate, former: None, plan, detail: format!("snapshot {} ({kind})", b.name) }, &row, dry_run)
+        .await
+}
+
+fn included(spec: &VmSpec) -> impl Iterator<Item = &DiskSpec> {
+    spec.disks.iter().filter(|d| d.mode == DiskMode::Dependent)
+}
+
+/// That the disks can be frozen now.
+fn can_freeze(vm: &Vm, kind: SnapshotKind) -> Result<(), Error> {
+    if included(&vm.spec).next().is_none() {
+        return Err(
+            Error::conflict(format!("VM {} has no disk that snapshots include.", vm.name)).with_hint("Disks of independent modes are left out (DSK-19).")
+        );
+    }
+    settled_state(vm)?;
+    if kind == SnapshotKind::Ordinary {
+        return Ok(());
+    }
+    if vm.observed.state != VmState::Running {
+        return Err(Error::conflict(format!("VM {} does not run, so there is nothing to bring to rest.", vm.name)).with_hint("Take an ordinary snapshot."));
+    }
+    if vm.observed.guest.agent != AgentState::Connected {
+        return Err(Error::conflict(format!("The guest agent of VM {} does not answer, and a consistent snapshot needs it.", vm.name))
+            .with_hint("Install and start qemu-guest-agent in the guest, or take an ordinary snapshot."));
+    }
+    Ok(())
+}
+
+/// That it is known what the guest does, and that no saved memory depends on the layers as they are.
+fn settled_state(vm: &Vm) -> Result<(), Error> {
+    let (what, hint) = match vm.observed.state {
+        VmState::Running | VmState::Paused | VmState::Stopped => return Ok(()),
+        VmState::Hibernated => {
+            ("is hibernated, and its saved memory belongs to the disks as they are", "Wake it first, or throw its saved memory away with force_off.")
+        }
+        VmState::Crashed => ("was stopped by an error of its host or guest", "Cut its power first with the action force_off."),
+        VmState::Absent => ("is on no host yet", "Wait until it is made."),
+        VmState::Unknown => ("is in an unknown state, because its host does not report", "Try again when the host is back."),
+    };
+    Err(Error::conflict(format!("VM {} {what}.", vm.name)).with_hint(hint))
+}
+
+fn create_plan(vm: &Vm, kind: SnapshotKind) -> Vec<PlanStep> {
+    let mut plan = Vec::new();
+    if kind == SnapshotKind::Consistent {
+        plan.push(step("let the guest agent write what is cached and hold the file systems for the moment"));
+    }
+    for d in &vm.spec.disks {
+        plan.push(step(match d.mode {
+            DiskMode::Dependent => format!("freeze disk {} and let the guest go on in a new layer", d.id),
+            DiskMode::IndependentPersistent => format!("leave disk {} out: it is {}", d.id, d.mode),
+        }));
+    }
+    plan
+}
+
+/// An edit of the VM's layers, decided and not yet written.
+struct Edit {
+    before: Vm,
+    after: Vm,
+    kind: TaskKind,
+    /// Power state to which a cancel goes back.
+    former: Option<Desired>,
+    plan: Vec<PlanStep>,
+    detail: String,
+}
+
+async fn write(op: &Op, mut tx: Tx, mut e: Edit, row: &Snapshot, dry_run: bool) -> Result<Accepted, Error> {
+    e.after.spec.check()?;
+    e.after.generation = e.before.generation + 1;
+    let object = Reference { kind: "snapshot".into(), id: row.id.0, name: row.name.clone() };
+    if dry_run {
+        return Ok(Accepted { task: None, object, plan: e.plan });
+    }
+    let doc = TaskDoc { generation: e.after.generation, former_desired: e.former, snapshot: Some(row.id), ..TaskDoc::default() };
+    let change = super::Change { before: e.before, after: e.after, task: Some((e.kind, doc)), plan: e.plan, detail: e.detail };
+    let answer = Accepted { object, ..apply(op, &mut tx, change, None).await? };
+    let location = answer.task.as_ref().map(|t| task_path(t.id));
+    op.commit(tx, &answer, location.as_deref()).await?;
+    Ok(answer)
+}
+
+/// Takes a snapshot away. What only it needs is merged into its neighbours; no other snapshot and not the present state
+/// loses anything.
+///
+/// # Errors
+/// As [`create`].
+pub async fn delete(op: &Op, vm: &str, snapshot: &str, dry_run: bool) -> Result<Accepted, Error> {
+    let mut tx = transaction(op, dry_run).await?;
+    let before = load(op, &mut tx, vm, Privilege::VmEdit).await?;
+    let mut row = find(&mut tx, &before, snapshot).await?;
+    op.check_match(row.generation)?;
+    not_going(&before)?;
+    free(&mut tx, &before).await?;
+    settled_state(&before)?;
+    let others: Vec<Snapshot> = virga_store::snapshot::of_vm(&mut tx, before.id).await?.into_iter().filter(|s| s.id != row.id).collect();
+    let mut after = before.clone();
+    let layers = &mut after.spec.layers;
+    let merges = layers.tidy(&others.iter().map(|s| s.layer).collect());
+    if layers.snapshot == Some(row.id) {
+        layers.snapshot = row.parent;
+    }
+    let disks: BTreeSet<_> = others.iter().map(|s| &s.spec).chain([&before.spec]).flat_map(|s| s.disks.iter().map(|d| d.id)).collect();
+    layers.retain_disks(|d| disks.contains(&d));
+    after.former_spec = Some(before.spec.clone());
+    let mut plan: Vec<PlanStep> = merges.iter().map(|m| step(format!("merge layer {} into {}", m.from, lower(m.into)))).collect();
+    plan.push(step(format!("forget snapshot {}; the VM and its other snapshots keep their content", row.name)));
+    let detail = format!("snapshot {} deleted", row.name);
+    if !dry_run {
+        let expected = row.generation;
+        (row.state, row.generation) = (SnapshotState::Deleting, expected + 1);
+        virga_store::snapshot::update(&mut tx, &row, expected).await?;
+    }
+    write(op, tx, Edit { before, after, kind: TaskKind::SnapshotDelete, former: None, plan, detail }, &row, dry_run).await
+}
+
+fn lower(layer: Option<LayerId>) -> String {
+    layer.map_or_else(|| "the base".into(), |l| format!("layer {l}"))
+}
+
+/// Brings a VM back to a snapshot: its disks and its settings are as they were then. Later snapshots stay.
+///
+/// # Errors
+/// As [`create`], and NoCapacity when it shall start and its host has no room.
+pub async fn revert(op: &Op, vm: &str, snapshot: &str, b: &SnapshotRevert, dry_run: bool) -> Result<Accepted, Error> {
+    let mut tx = transaction(op, dry_run).await?;
+    let before = load_for_change(op, &mut tx, vm, Privilege::VmEdit).await?;
+    let row = find(&mut tx, &before, snapshot).await?;
+    not_going(&before)?;
+    free(&mut tx, &before).await?;
+    if row.state != SnapshotState::Ready {
+        return Err(Error::conflict(format!("Snapshot {} is {}, so nothing can go back to it.", row.name, row.state)));
+    }
+    if before.observed.state == VmState::Unknown {
+        settled_state(&before)?;
+    }
+    let all = virga_store::snapshot::of_vm(&mut tx, before.id).await?;
+    let mut after = before.clone();
+    let mut plan = vec![step("switch the guest off; what it wrote since the last snapshot is lost")];
+    after.spec = settings(&mut tx, &before, &row, &mut plan).await?;
+    after.spec.layers = before.spec.layers.clone();
+    let merges = after.spec.layers.revert(row.layer, LayerId(Uuid::now_v7()), row.id, &all.iter().map(|s| s.layer).collect());
+    plan.push(step(format!("go on from snapshot {} with its settings and an empty layer on its disks", row.name)));
+    plan.extend(merges.iter().map(|m| step(format!("merge layer {} into {}", m.from, lower(m.into)))));
+    after.former_spec = Some(before.spec.clone());
+    (after.desired, after.stop_mode) = (if b.start { Desired::Running } else { Desired::Stopped }, StopMode::Force);
+    if b.start {
+        Room::default().fits(op, &mut tx, &before, &after.spec, true, |r| !matches!(r, Reason::Maintenance)).await?;
+        plan.push(step("start it"));
+    }
+    let detail = format!("back to snapshot {}", row.name);
+    let former = Some(before.desired);
+    write(op, tx, Edit { before, after, kind: TaskKind::SnapshotRevert, former, plan, detail }, &row, dry_run).await
+}
+
+/// The settings of the snapshot's time, as far as they can be had today. Independent disks are neither captured nor brought
+/// back: those of today stay (DSK-19 to DSK-21).
+async fn settings(tx: &mut Tx, vm: &Vm, row: &Snapshot, plan: &mut Vec<PlanStep>) -> Result<VmSpec, Error> {
+    let mut spec = row.spec.clone();
+    spec.disks.retain(|d| d.mode == DiskMode::Dependent);
+    spec.disks.extend(vm.spec.disks.iter().filter(|d| d.mode != DiskMode::Dependent).cloned());
+    let mut nics = Vec::new();
+    for nic in std::mem::take(&mut spec.nics) {
+        match virga_store::network::get(tx, nic.network).await? {
+            Some(n) if !n.deleting => nics.push(nic),
+            _ => plan.push(step(format!("leave NIC {} out: its network does not exist any more", nic.mac))),
+        }
+    }
+    spec.nics = nics;
+    for drive in &mut spec.cdroms {
+        let Some(image) = drive.image else { continue };
+        if virga_store::image::get(tx, image).await?.is_none_or(|i| i.state != virga_model::image::ImageState::Ready) {
+            drive.image = None;
+            plan.push(step(format!("leave optical drive {} empty: its ISO is not in the library any more", drive.id)));
+        }
+    }
+    for d in vm.spec.disks.iter().filter(|d| !spec.disks.iter().any(|s| s.id == d.id)) {
+        plan.push(step(format!("take disk {} away: it came after the snapshot", d.id)));
+    }
+    Ok(spec)
+}
+
+/// The edit of the VM's layers is done: the rows of its snapshots follow, in the transaction that says so.
+///
+/// # Errors
+/// What the database says.
+pub async fn finish(tx: &mut Tx, task: &Task, vm: &Vm) -> Result<(), Error> {
+    for mut s in virga_store::snapshot::of_vm(tx, vm.id).await? {
+        let layer = renamed(s.layer, &vm.spec.layers.merges);
+        let ready = task.kind == TaskKind::SnapshotCreate && task.doc.snapshot == Some(s.id) && s.state == SnapshotState::Creating;
+        if layer != s.layer || ready {
+            let expected = s.generation;
+            s.layer = layer;
+            s.generation += 1;
+            if ready {
+                s.state = SnapshotState::Ready;
+            }
+            virga_store::snapshot::update(tx, &s, expected).await?;
+        }
+    }
+    if task.kind == TaskKind::SnapshotDelete
+        && vm.observed.merge_error.is_none()
+        && vm.observed.error.is_none()
+        && let Some(id) = task.doc.snapshot
+    {
+        virga_store::snapshot::delete(tx, id).await?;
+    }
+    Ok(())
+}
+
+/// The edit is taken back: so is the row of its snapshot.
+///
+/// # Errors
+/// What the database says.
+pub async fn undo(tx: &mut Tx, task: &Task) -> Result<(), Error> {
+    let Some(id) = task.doc.snapshot else { return Ok(()) };
+    match task.kind {
+        TaskKind::SnapshotCreate => drop(virga_store::snapshot::delete(tx, id).await?),
+        TaskKind::SnapshotDelete => {
+            if let Some(mut s) = virga_store::snapshot::get(tx, id).await? {
+                let expected = s.generation;
+                (s.state, s.generation) = (SnapshotState::Ready, expected + 1);
+                virga_store::snapshot::update(tx, &s, expected).await?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
