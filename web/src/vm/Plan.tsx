@@ -1,7 +1,7 @@
 /** What a change would do: asked of the manager while one still chooses. */
 import { useQuery } from '@tanstack/react-query'
 import { Skeleton } from 'antd'
-import { useDeferredValue } from 'react'
+import { useEffect, useState } from 'react'
 import { ApiError } from '../api/problem'
 import type { Schemas } from '../api/schema'
 import { useT } from '../i18n'
@@ -11,13 +11,26 @@ import { Refusals } from './Refusals'
 
 export type Planned = Pick<Schemas['Accepted'], 'plan'>
 
+/** Time in which somebody who types is not yet asked about: each question is a record in the audit. */
+const SETTLE_MS = 600
+
+/** A value once it has stopped changing. */
+function useSettled(value: string): string {
+  const [settled, setSettled] = useState(value)
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), SETTLE_MS)
+    return () => clearTimeout(timer)
+  }, [value])
+  return settled
+}
+
 /** The plan for what `asked` describes; asked anew when that changes. */
 export function usePlan(asked: unknown, ask: ((signal: AbortSignal) => Promise<Planned>) | undefined) {
-  const key = useDeferredValue(JSON.stringify(asked))
+  const key = useSettled(JSON.stringify(asked))
   return useQuery({
     queryKey: ['plan', key],
     queryFn: ({ signal }): Promise<Planned> => (ask ? ask(signal) : Promise.resolve({})),
-    enabled: !!ask,
+    enabled: !!ask && key === JSON.stringify(asked),
     staleTime: 2_000,
     retry: false,
     placeholderData: (old) => old,
