@@ -1,5 +1,6 @@
 /** The frame around every page. */
 import { Outlet, useRouterState } from '@tanstack/react-router'
+import { App } from 'antd'
 import { useState } from 'react'
 import { useT } from '../i18n'
 import { TaskDrawer } from '../task/TaskDrawer'
@@ -19,22 +20,25 @@ export function Shell() {
     remember('tree', !tree)
   }
   return (
-    <ActionHost>
-      <div className="shell">
-        <a className="skip" href="#content">
-          {t('app.skip')}
-        </a>
-        <TopBar tree={tree} onTree={toggle} />
-        <Rail />
-        <div className="work">
-          {tree && <TreePane />}
-          <main className="content" id="content" key={path.split('/')[1]}>
-            <Outlet />
-          </main>
+    // Its notices are shown inside the router, so that links in them work.
+    <App component={false}>
+      <ActionHost>
+        <div className="shell">
+          <a className="skip" href="#content">
+            {t('app.skip')}
+          </a>
+          <TopBar tree={tree} onTree={toggle} />
+          <Rail />
+          <div className="work">
+            {tree && <TreePane />}
+            <main className="content" id="content" key={path.split('/')[1]}>
+              <Outlet />
+            </main>
+          </div>
+          <TaskDrawer />
+          <TaskNotices />
         </div>
-        <TaskDrawer />
-        <TaskNotices />
-      </div>
-    </ActionHost>
+      </ActionHost>
+    </App>
   )
 }

@@ -67,7 +67,7 @@ function Line({ snapshot: s }: { snapshot: Snapshot }) {
         {s.note}
       </span>
       <span className="dim" title={t('snapshot.size')}>
-        {s.spec.cpu.count} vCPU, {size(s.spec.memory.bytes)}
+        {`${s.spec.cpu.count} ${t('vm.cpus')}, ${size(s.spec.memory.bytes)}`}
       </span>
       <span className="dim">{dateTime(s.created_at)}</span>
       <Dropdown trigger={['click']} menu={{ items: items(snapshotActions, [s]) }} placement="bottomRight">
