@@ -7,15 +7,19 @@ export CARGO_TARGET_DIR ?= $(VIRGA_CACHE)/target
 export VIRGA_GUEST_DIR ?= $(VIRGA_CACHE)/guest
 
 .DEFAULT_GOAL := help
-.PHONY: help build run stop demo demo-stop test check bench fmt
+.PHONY: help build web run stop demo demo-stop test check bench fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## install what is missing and build the programs (release)
 	@scripts/setup.sh run
+	@scripts/web.sh build
 	@echo "build: virga-manager, virga-agent and virga into $(CARGO_TARGET_DIR)/release"
 	cargo build --release --bin virga-manager --bin virga-agent --bin virga
+
+web: ## build the portal into web/dist; the manager holds it when it is built next
+	@scripts/web.sh build
 
 run: build ## run manager, agent and a demo VM on this machine; Ctrl-C ends manager and agent
 	@scripts/guest-image.sh "$(VIRGA_GUEST_DIR)"
@@ -25,6 +29,7 @@ stop: ## end all that `make run` started and REMOVE its VMs, networks and state
 	@scripts/stop.sh
 
 demo: ## try Virga without servers: manager and 100 simulated hosts with 5,000 VMs; no KVM, no root
+	@scripts/web.sh try
 	@echo "demo: virga-manager, virga-fleet and virga into $(CARGO_TARGET_DIR)/release"
 	cargo build --release --bin virga-manager --bin virga-fleet --bin virga
 	@scripts/demo.sh
@@ -37,6 +42,8 @@ check: ## format, lints and fast tests; no virtual machine
 	cargo fmt --check
 	@echo "check: lints"
 	cargo clippy --workspace --all-targets -- -D warnings
+	@echo "check: portal"
+	@scripts/web.sh check
 	@echo "check: tests without the system tests"
 	cargo nextest run --workspace -E 'not package(virga-tests)'
 
@@ -48,6 +55,9 @@ test: ## everything that must pass: format, lints, all tests, also those on real
 	cargo fmt --check
 	@echo "test: lints"
 	cargo clippy --workspace --all-targets -- -D warnings
+	@echo "test: portal"
+	@scripts/web.sh check
+	@scripts/web.sh build
 	@echo "test: all tests"
 	cargo nextest run --workspace
 

@@ -94,3 +94,21 @@ stop_pid() {
     fi
     rm -f "$file"
 }
+
+# Node for the portal: the system's, when it is new enough, else the one that
+# `setup.sh` put into the cache because the distribution's is too old.
+VIRGA_NODE_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/virga/node
+readonly VIRGA_NODE_DIR
+
+node_is_new() {
+    local version
+    version=$("$1" --version 2>/dev/null) || return 1
+    [ "$(printf '%s\n' v20.19.0 "$version" | sort -V | head -n 1)" = v20.19.0 ]
+}
+
+# The search path with a Node that is new enough in front.
+node_path() {
+    if node_is_new node; then printf '%s' "$PATH"; else printf '%s' "$VIRGA_NODE_DIR/node_modules/node/bin:$PATH"; fi
+}
+
+has_node() { node_is_new node && command -v npm >/dev/null 2>&1; }

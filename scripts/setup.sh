@@ -22,7 +22,8 @@ readonly RUN_PACKAGES=(
     openssh-client socat curl jq ca-certificates procps util-linux
 )
 # postgresql: the tests start servers of their own from its programs and touch no other.
-readonly TEST_PACKAGES=(mmdebstrap strace postgresql)
+# chromium: the portal is tested in it.
+readonly TEST_PACKAGES=(mmdebstrap strace postgresql chromium)
 
 # QEMU's tools and its block drivers are loaded across package borders, so
 # these three must have one and the same version.
@@ -157,11 +158,29 @@ check_nextest() {
     fi
 }
 
+# Node builds the portal. The distribution's may be older than the build tools
+# need; then a newer one comes as a package of npm, into the cache.
+check_node() {
+    PATH=$(node_path)
+    if has_node; then
+        say "Node $(node --version) is there"
+        return 0
+    fi
+    command -v npm >/dev/null 2>&1 || install_packages nodejs npm
+    if ! node_is_new node; then
+        say "Node $(node --version) is too old to build the portal: getting a newer one into $VIRGA_NODE_DIR"
+        npm install --prefix "$VIRGA_NODE_DIR" --no-audit --no-fund --loglevel=error node@22
+        PATH=$(node_path)
+    fi
+    has_node || die "Node 20.19 or newer could not be installed; install it and npm, then call this again"
+}
+
 mode=${1:-run}
 case $mode in
     run) install_packages "${RUN_PACKAGES[@]}" ;;
     test) install_packages "${RUN_PACKAGES[@]}" "${TEST_PACKAGES[@]}" ;;
     *) die "usage: $0 [run|test]" ;;
 esac
+check_node
 check_rust
 [ "$mode" != test ] || check_nextest

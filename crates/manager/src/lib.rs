@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod network;
 pub mod node;
 pub mod password;
+pub mod portal;
 pub mod secret;
 pub mod serve;
 pub mod session;

@@ -9,6 +9,7 @@ use super::limits::{ANSWER_FREE_BYTES, BODY_BYTES_MAX, Limits, counted};
 use super::route::{Route, Router, Unrouted};
 use crate::http::{self as operations, Api, Head, Rq};
 use crate::limit::too_many;
+use crate::portal;
 use bytes::{Bytes, BytesMut};
 use dropshot::Body;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
@@ -94,7 +95,10 @@ impl Service {
     async fn serve(&self, request: Request<Incoming>, peer: SocketAddr, id: &str) -> Result<Response<Body>, Refused> {
         let source = self.limits.caller(peer, request.headers());
         self.api.sources.take(&counted(source.ip())).map_err(|s| too_many("requests from this address", s))?;
-        let (route, variables) = self.router.find(request.method(), request.uri().path()).map_err(|e| unrouted(e, request.method()))?;
+        let (route, variables) = match self.router.find(request.method(), request.uri().path()) {
+            Ok(routed) => routed,
+            Err(why) => return self.page(&why, &request).ok_or_else(|| unrouted(why, request.method())),
+        };
         let share = self.lanes.share(source.ip())?;
         let (parts, content) = request.into_parts();
         let (body, stream, memory) = self.load(content, route).await?;
@@ -115,6 +119,14 @@ impl Service {
                 Err(Error::internal("The manager made a mistake with this request.").with_hint("Its log says more; report it.").into())
             }
         }
+    }
+
+    /// A page or a file of the portal, for a path that is no operation's.
+    fn page(&self, why: &Unrouted, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let begun = Instant::now();
+        let found = matches!(why, Unrouted::Path).then(|| portal::answer(request.method(), request.uri().path(), request.headers())).flatten()?;
+        self.api.counters.count("portal", found.status().as_u16(), begun.elapsed());
+        Some(found)
     }
 
     /// Reads the body of an ordinary request, under its deadline and within its size; an upload stays a stream.

@@ -1,0 +1,84 @@
+/** A real browser before a real manager. `tests/tests/portal.rs` starts the manager and says here where it is. */
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
+
+const needed = (name: string) => {
+  const value = process.env[name]
+  if (!value) throw new Error(`${name} is not set: run these tests by \`cargo nextest run -p virga-tests -E 'test(portal)'\``)
+  return value
+}
+
+/** Where the manager is, and the folder of the demo that it belongs to. */
+export const URL_OF = needed('VIRGA_URL')
+const STATE = needed('VIRGA_DEMO_STATE')
+const FLEET = needed('VIRGA_FLEET')
+export const PASSWORD = 'quiet rivers carry small boats'
+export const oneTimePassword = () => readFileSync(`${STATE}/manager/admin-password`, 'utf8').trim()
+const token = () => readFileSync(`${STATE}/admin-token`, 'utf8').trim()
+
+/** Time that anything may take; nothing is slept through. */
+export const LONG = 60_000
+
+/** Breaks or mends something in the fleet. */
+export function fleet(...words: string[]) {
+  execFileSync(FLEET, words, { env: { ...process.env, VIRGA_FLEET_STATE: `${STATE}/fleet` } })
+}
+
+/** Calls the API as the administrator, beside the browser. */
+export async function call<A>(page: Page, method: string, path: string, body?: unknown): Promise<A> {
+  const answer = await page.request.fetch(`${URL_OF}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${token()}`, cookie: '' },
+    data: body,
+    ignoreHTTPSErrors: true,
+  })
+  if (!answer.ok()) throw new Error(`${method} ${path}: ${answer.status()} ${await answer.text()}`)
+  return (await answer.json()) as A
+}
+
+/** What a page complained about. An answer that is an error is logged by the browser itself, and is no fault of the page. */
+export const complaints: string[] = []
+
+export async function openBrowser(): Promise<{ browser: Browser; context: BrowserContext; page: Page }> {
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-dev-shm-usage'],
+  })
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 }, locale: 'en-GB' })
+  context.setDefaultTimeout(LONG)
+  const page = await context.newPage()
+  listen(page)
+  return { browser, context, page }
+}
+
+export function listen(page: Page) {
+  page.on('console', (m) => {
+    if (m.type() === 'error' && !m.text().startsWith('Failed to load resource')) complaints.push(m.text())
+  })
+  page.on('pageerror', (e) => complaints.push(e.message))
+}
+
+export async function fillSignIn(page: Page, password: string) {
+  await page.getByLabel('User').fill('admin')
+  await page.getByLabel('Password', { exact: true }).fill(password)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** What stands in the way of people who use the page in another way: serious and critical findings of axe. */
+export async function barriers(page: Page): Promise<string[]> {
+  // Evaluated and not added as an element: the content policy lets no script in.
+  await page.evaluate(axe)
+  return page.evaluate(async () => {
+    const run = (window as unknown as { axe: { run: (o: object) => Promise<{ violations: Violation[] }> } }).axe.run
+    type Violation = { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }
+    const { violations } = await run({ resultTypes: ['violations'] })
+    const bad = violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
+    return bad.flatMap((v) =>
+      v.nodes.slice(0, 3).map((n) => `${v.id}: ${n.html.slice(0, 200)} ${n.failureSummary.slice(0, 300)}`),
+    )
+  })
+}

@@ -1,0 +1,47 @@
+/** The main menu: the nouns, and administration below them. */
+import { useCan } from '../api/rights'
+import { useT } from '../i18n'
+import { GoLink } from '../ui/Link'
+import type { Noun } from './noun'
+import { nouns } from './nouns'
+
+export function Rail() {
+  const t = useT()
+  const can = useCan()
+  const listed = (under?: 'administration') =>
+    nouns
+      .filter((n) => n.menu && n.menu.under === under && can(n.privilege))
+      .sort((a, b) => (a.menu?.order ?? 0) - (b.menu?.order ?? 0))
+  const administration = listed('administration')
+  return (
+    <nav className="rail" aria-label={t('app.menu')}>
+      <ul>
+        {listed().map((n) => (
+          <Item key={n.kind} noun={n} />
+        ))}
+      </ul>
+      {administration.length > 0 && (
+        <>
+          <hr />
+          <ul aria-label={t('app.administration')}>
+            {administration.map((n) => (
+              <Item key={n.kind} noun={n} />
+            ))}
+          </ul>
+        </>
+      )}
+    </nav>
+  )
+}
+
+function Item({ noun }: { noun: Noun }) {
+  const t = useT()
+  return (
+    <li>
+      <GoLink to={noun.menu?.to ?? '/'}>
+        {noun.icon}
+        <span>{t(noun.label)}</span>
+      </GoLink>
+    </li>
+  )
+}

@@ -1,0 +1,17 @@
+/** The nouns of the portal. A new noun is a folder, and a line here. */
+import { audit } from '../audit/noun'
+import { event } from '../event/noun'
+import { host } from '../host/noun'
+import { image } from '../image/noun'
+import { network } from '../network/noun'
+import { overview } from '../overview/noun'
+import { role } from '../role/noun'
+import { session } from '../session/noun'
+import { system } from '../system/noun'
+import { task } from '../task/noun'
+import { token } from '../token/noun'
+import { user } from '../user/noun'
+import { vm } from '../vm/noun'
+import type { Noun } from './noun'
+
+export const nouns: Noun[] = [overview, vm, host, image, network, task, event, user, role, token, audit, system, session]

@@ -1,0 +1,104 @@
+/** Uploading an image. */
+import { InboxOutlined } from '@ant-design/icons'
+import { Alert, Button, Form, Progress, Upload } from 'antd'
+import { useState } from 'react'
+import { useT } from '../i18n'
+import { size } from '../ui/format'
+import { GoLink } from '../ui/Link'
+import { NameField } from '../ui/NameField'
+import { Page } from '../ui/Page'
+import { Panel } from '../ui/Panel'
+import { ProblemAlert } from '../ui/ProblemAlert'
+import { useUrlState } from '../ui/urlState'
+import { type Upload as Running, startUpload, useUploads } from './uploads'
+
+export default function ImageUploadPage() {
+  const t = useT()
+  const [search] = useUrlState()
+  const [form] = Form.useForm<{ name: string }>()
+  const [file, setFile] = useState<File>()
+  const [error, setError] = useState<unknown>()
+  const uploads = useUploads()
+  const choose = (chosen: File) => {
+    setFile(chosen)
+    // A file's name, as far as it may be a name here.
+    const name = chosen.name
+      .replace(/\.(qcow2|img|raw)$/i, '')
+      .replace(/[^A-Za-z0-9._-]+/g, '-')
+      .replace(/^[^A-Za-z0-9]+/, '')
+    if (!form.getFieldValue('name')) form.setFieldsValue({ name: name.slice(0, 63) })
+    return false
+  }
+  const start = async ({ name }: { name: string }) => {
+    if (!file) return
+    setError(undefined)
+    try {
+      await startUpload(name, file)
+    } catch (e) {
+      setError(e)
+    }
+  }
+  return (
+    <Page title={t('image.upload')} crumbs={[{ label: t('image.many'), to: '/images' }]}>
+      <div className="stack form-page">
+        <ProblemAlert error={error} />
+        <Panel title={t('image.upload')}>
+          <Form
+            form={form}
+            layout="vertical"
+            initialValues={{ name: search.name }}
+            onFinish={(v: { name: string }) => void start(v)}
+          >
+            <Form.Item label={t('image.uploadFile')} extra={t('image.uploadHelp')}>
+              <Upload.Dragger beforeUpload={choose} showUploadList={false} maxCount={1}>
+                <p>
+                  <InboxOutlined style={{ fontSize: 28, color: 'var(--accent)' }} />
+                </p>
+                <p>{file ? `${file.name} (${size(file.size)})` : t('image.uploadChoose')}</p>
+              </Upload.Dragger>
+            </Form.Item>
+            <NameField label={t('image.name')} />
+            <Button type="primary" htmlType="submit" disabled={!file}>
+              {t('image.uploadStart')}
+            </Button>
+          </Form>
+        </Panel>
+        {uploads.map((u) => (
+          <UploadView key={u.name} upload={u} />
+        ))}
+      </div>
+    </Page>
+  )
+}
+
+function UploadView({ upload: u }: { upload: Running }) {
+  const t = useT()
+  if (u.state === 'failed') return <ProblemAlert error={u.error} />
+  if (u.state === 'stopped') return <Alert type="info" showIcon title={`${u.name}: ${t('image.uploadStopped')}`} />
+  if (u.state === 'done') {
+    return (
+      <Alert
+        type="success"
+        showIcon
+        title={t('image.uploadDone', { name: u.name })}
+        action={<GoLink to={`/vms/new?image=${encodeURIComponent(u.name)}`}>{t('image.use')}</GoLink>}
+      />
+    )
+  }
+  const part = u.bytes ? Math.floor((u.sent / u.bytes) * 100) : 0
+  return (
+    <Panel
+      title={t('image.uploading', { name: u.name })}
+      extra={
+        <Button size="small" onClick={u.stop}>
+          {t('image.uploadStop')}
+        </Button>
+      }
+    >
+      <Progress percent={part} status="active" aria-label={t('image.uploading', { name: u.name })} />
+      <div className="dim">
+        {size(u.sent)} / {size(u.bytes)}. {t('image.uploadLeave')}
+      </div>
+    </Panel>
+  )
+}

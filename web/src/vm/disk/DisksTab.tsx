@@ -1,0 +1,134 @@
+/** The disks and optical drives of a VM. */
+import { PlusOutlined } from '@ant-design/icons'
+import { Button } from 'antd'
+import { useState } from 'react'
+import { api } from '../../api/client'
+import { useCan } from '../../api/rights'
+import type { Schemas } from '../../api/schema'
+import { useT } from '../../i18n'
+import { useImageNames } from '../../image/api'
+import { type Action, useStartAction } from '../../ui/action'
+import { size } from '../../ui/format'
+import { ObjectLink } from '../../ui/ObjectLink'
+import { Panel } from '../../ui/Panel'
+import { Plain } from '../../ui/Plain'
+import type { Vm } from '../api'
+import { Notices } from '../Notices'
+import { AttachDisk, EditDisk } from './DiskDialogs'
+import { MediaDialog } from './MediaDialog'
+
+type Disk = Schemas['DiskSpec']
+type Row = Disk & { n: number }
+
+/** Detaching: the data goes. */
+function detach(vm: Vm): Action<Disk & { n: number; name: string }> {
+  return {
+    id: 'disk-detach',
+    label: 'vm.diskDetach',
+    group: 1,
+    danger: true,
+    confirm: ([d], t) => ({
+      text: t('vm.diskDetachText', { n: d?.n ?? 0, name: vm.name, size: size(d?.size_bytes) }),
+      typeName: true,
+    }),
+    run: (d) => api.delete('/v1/vms/{vm}/disks/{disk}', { path: { vm: vm.id, disk: d.id } }),
+  }
+}
+
+export default function DisksTab({ vm }: { vm: Vm }) {
+  const t = useT()
+  const start = useStartAction()
+  const may = useCan()('vm_edit') && !vm.task
+  const imageName = useImageNames()
+  const [open, setOpen] = useState<'attach' | Disk>()
+  const [drive, setDrive] = useState<Schemas['CdromSpec']>()
+  const rows: Row[] = (vm.spec.disks ?? []).map((d, n) => ({ ...d, n }))
+  const drives = vm.spec.cdroms ?? []
+  return (
+    <div className="stack">
+      <Notices vm={vm} />
+      <Panel
+        title={t('vm.tab.disks')}
+        extra={
+          <Button icon={<PlusOutlined />} disabled={!may} onClick={() => setOpen('attach')}>
+            {t('vm.diskAttach')}
+          </Button>
+        }
+      >
+        {rows.length === 0 && <div className="empty">{t('vm.diskNone')}</div>}
+        {rows.length > 0 && (
+          <Plain<Row>
+            label={t('vm.tab.disks')}
+            rows={rows}
+            id={(d) => d.id}
+            columns={[
+              [t('vm.disk'), (d) => d.n],
+              [t('vm.size'), (d) => size(d.size_bytes)],
+              [
+                t('vm.image'),
+                (d) =>
+                  d.image ? (
+                    <ObjectLink of={{ kind: 'image', id: d.image, name: imageName(d.image) }} />
+                  ) : (
+                    <span className="dim">{t('vm.diskEmpty')}</span>
+                  ),
+              ],
+              [t('vm.bus'), (d) => d.bus],
+              [t('vm.cache'), (d) => d.cache],
+              [
+                '',
+                (d) => (
+                  <span className="row tight">
+                    <Button size="small" disabled={!may} onClick={() => setOpen(d)}>
+                      {t('ui.edit')}
+                    </Button>
+                    <Button
+                      size="small"
+                      danger
+                      disabled={!may}
+                      onClick={() => start(detach(vm), [{ ...d, name: `${vm.name}-${d.n}` }])}
+                    >
+                      {t('vm.diskDetach')}
+                    </Button>
+                  </span>
+                ),
+              ],
+            ]}
+          />
+        )}
+      </Panel>
+      {drives.length > 0 && (
+        <Panel title={t('vm.cdroms')}>
+          <Plain
+            label={t('vm.cdroms')}
+            rows={drives.map((d, n) => ({ ...d, n }))}
+            id={(d) => d.id}
+            columns={[
+              [t('vm.cdroms'), (d) => t('vm.cdrom', { n: d.n })],
+              [
+                t('vm.image'),
+                (d) =>
+                  d.image ? (
+                    <ObjectLink of={{ kind: 'image', id: d.image, name: imageName(d.image) }} />
+                  ) : (
+                    <span className="dim">{t('vm.cdromEmpty')}</span>
+                  ),
+              ],
+              [
+                '',
+                (d) => (
+                  <Button size="small" disabled={!may} onClick={() => setDrive(d)}>
+                    {t('vm.mediaChange')}
+                  </Button>
+                ),
+              ],
+            ]}
+          />
+        </Panel>
+      )}
+      {open === 'attach' && <AttachDisk vm={vm} close={() => setOpen(undefined)} />}
+      {open && open !== 'attach' && <EditDisk vm={vm} disk={open} close={() => setOpen(undefined)} />}
+      {drive && <MediaDialog vm={vm} drive={drive} close={() => setDrive(undefined)} />}
+    </div>
+  )
+}
