@@ -48,6 +48,7 @@ pub async fn disk_update(op: &Op, vm: &str, disk: DiskId, b: &DiskUpdate, dry_ru
     if b.size_bytes.is_some_and(|s| s < d.size_bytes) {
         return Err(Error::invalid("size_bytes", format!("must be at least {}: a disk cannot shrink", d.size_bytes)));
     }
+    resolve::limits(b.limits.as_ref(), "limits")?;
     d.size_bytes = b.size_bytes.unwrap_or(d.size_bytes);
     d.bus = b.bus.unwrap_or(d.bus);
     d.cache = b.cache.unwrap_or(d.cache);

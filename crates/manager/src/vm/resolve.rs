@@ -3,6 +3,8 @@
 use crate::http::Op;
 use uuid::Uuid;
 use virga_api::v1::{DiskCreate, NicCreate};
+use virga_model::disk::DiskLimits;
+use virga_model::error::Check;
 use virga_model::host::Host;
 use virga_model::image::{Image, ImageFormat, ImageState};
 use virga_model::name::shown;
@@ -70,6 +72,7 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
     if let Some(i) = from.as_ref().filter(|i| i.format == Some(ImageFormat::Iso)) {
         return Err(Error::invalid(within("image"), format!("image {} is an ISO; give it to an optical drive (cdroms)", i.name)));
     }
+    limits(b.limits.as_ref(), &within("limits"))?;
     let size_bytes = match (b.size_bytes, &from) {
         (Some(s), Some(i)) if s < i.virtual_bytes => {
             return Err(Error::invalid(within("size_bytes"), format!("must be at least {}, the size of image {}", i.virtual_bytes, i.name)));
@@ -87,6 +90,16 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
         mode: b.mode.unwrap_or_default(),
         limits: b.limits.unwrap_or_default(),
     })
+}
+
+/// Checks the limits of a disk that a request gives in `field`.
+///
+/// # Errors
+/// Invalid on a field under `field`.
+pub fn limits(given: Option<&DiskLimits>, field: &str) -> Result<(), Error> {
+    let mut c = Check::new();
+    c.nested(field, given.map_or(Ok(()), DiskLimits::check));
+    c.done()
 }
 
 /// The NIC that a request describes.

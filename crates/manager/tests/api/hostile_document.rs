@@ -220,6 +220,10 @@ impl Document {
                 let plain = |f: &str| if f == field { None } else { known(f) };
                 let mut whole = self.example(&resolved, field, &plain);
                 let object = whole.as_object_mut().unwrap();
+                // A disk needs a size or an image, which a schema cannot say.
+                if resolved["properties"]["size_bytes"].is_object() && !matches!(n.as_str(), "size_bytes" | "image") {
+                    object.extend(known("size_bytes").map(|v| ("size_bytes".to_string(), v)));
+                }
                 if without && rest.is_empty() {
                     object.remove(n);
                 } else {
