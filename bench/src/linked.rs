@@ -91,7 +91,7 @@ fn agent_at_rest(cloud: &Cloud) -> Result<(f64, f64)> {
     cloud.sh(&format!("sleep {REST_SECONDS}"));
     let spent = (ticks() - before) / TICKS_A_SECOND;
     let cpu = 100.0 * spent / begun.elapsed().as_secs_f64();
-    let kb: f64 = cloud.sh(&format!("sed -n 's/^VmRSS: *\\([0-9]*\\) kB/\\1/p' /proc/{pid}/status")).parse()?;
+    let kb: f64 = cloud.sh(&format!("sed -n 's/^VmRSS\\W*\\([0-9]*\\) kB/\\1/p' /proc/{pid}/status")).parse()?;
     Ok((kb / 1024.0, cpu))
 }
 
