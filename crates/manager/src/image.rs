@@ -186,12 +186,16 @@ pub async fn fetch(op: &Op, name: &str, f: &ImageFetch) -> Result<Shape, Error> 
     if !whole {
         return Err(Error::invalid("sha256", "must be 64 hexadecimal digits"));
     }
+    let unproved = || Error::invalid("sha256", "is needed for content that comes unencrypted (http://): anybody on the way can change it");
+    if q.sha256.is_none() && f.url.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("http:")) {
+        return Err(unproved());
+    }
     let image = empty(op, name).await?;
     let slot = op.api.uploads.begin(image.id, &image.name)?;
     let work = async {
         let download = Download::begin(&f.url, &op.api.image_sources).await?;
         if q.sha256.is_none() && !download.is_https() {
-            return Err(Error::invalid("sha256", "is needed for content that comes unencrypted (http://): anybody on the way can change it"));
+            return Err(unproved());
         }
         let total = download.total();
         // What follows the path may be a secret of the caller's.

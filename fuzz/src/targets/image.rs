@@ -6,7 +6,7 @@ use virga_model::image::{ImageFormat, VIRTUAL_BYTES_MAX, inspect, inspect_head};
 use virga_tests::images;
 
 /// Most bytes of an image.
-const LENGTH_MAX: usize = 8 << 20;
+const LENGTH_MAX: usize = 5 << 20;
 /// Most changes that are made.
 const CHANGES_MAX: u32 = 64;
 /// Words that mean something in several formats.
@@ -61,13 +61,16 @@ fn vhd(data: &[u8]) -> u64 {
 /// bytes), how many (one byte), and what. With no bytes to put, where is the new length.
 fn changed(data: &[u8], mut image: Vec<u8>, seal: impl Fn(&mut [u8])) -> u64 {
     let Some((flags, mut rest)) = data.split_first() else { return 0 };
+    let mut cut = false;
     for _ in 0..CHANGES_MAX {
         let Some(([a, b, c, n], more)) = rest.split_first_chunk::<4>() else { break };
         let at = (usize::from(*a) << 16) | (usize::from(*b) << 8) | usize::from(*c);
         let bytes = &more[..more.len().min(usize::from(*n))];
         rest = &more[bytes.len()..];
         if bytes.is_empty() {
-            image.resize(at.min(LENGTH_MAX), 0);
+            // Once is enough, and more would only cost time.
+            image.resize(if cut { image.len() } else { at.min(LENGTH_MAX) }, 0);
+            cut = true;
         } else if at < image.len() {
             let end = image.len().min(at + bytes.len());
             image[at..end].copy_from_slice(&bytes[..end - at]);

@@ -17,8 +17,8 @@ const TABLE: u64 = 512;
 const AT_END: u64 = u64::MAX;
 /// Most sectors of an embedded descriptor.
 const DESCRIPTOR_MAX: u64 = 128;
-/// Sectors from the second on in which QEMU looks for the name of a parent, whatever the header says.
-const QEMU_LOOKS_AT: u64 = 20;
+/// Sectors in which QEMU looks for the name of a parent (but for the first), whatever the header says.
+const QEMU_LOOKS_AT: u64 = 21;
 /// How much of the grain tables is looked at.
 const TABLES_LOOKED_AT: usize = 16 << 10;
 /// A grain that is all zeros (with the flag for it).
@@ -86,10 +86,11 @@ fn descriptor(r: &mut Reader<'_>, h: &Header) -> Seen<Kind> {
     vmdk_descriptor::check(&text, h.capacity)
 }
 
-/// QEMU takes the name of a parent from these sectors, also when the header says that the descriptor is elsewhere.
+/// QEMU takes the name of a parent from the sectors behind the header, also when the header says that the descriptor is
+/// elsewhere.
 fn no_parent_where_qemu_looks(r: &mut Reader<'_>) -> Seen<()> {
-    let sectors = QEMU_LOOKS_AT.min(r.length() / SECTOR - 1);
-    let seen = r.vec(SECTOR, usize::try_from(sectors * SECTOR).unwrap_or(0))?;
+    let bytes = (QEMU_LOOKS_AT * SECTOR).min(r.length());
+    let seen = r.vec(0, usize::try_from(bytes).unwrap_or(0))?;
     let named = seen.windows(18).any(|w| w == b"parentFileNameHint");
     must(!named, vmdk_descriptor::PARENTED)
 }
