@@ -72,7 +72,6 @@ impl Demo {
     ///
     /// # Panics
     /// When the program fails.
-    #[must_use]
     pub fn ok(&self, name: &str, args: &[&str]) -> String {
         let o = self.run(name, args);
         let log = |n: &str| std::fs::read_to_string(self.path(n)).unwrap_or_default().lines().rev().take(15).collect::<Vec<_>>().join("\n");

@@ -125,6 +125,8 @@ async function read(own: AbortController, again: boolean) {
   const attempt = new AbortController()
   const stop = () => attempt.abort()
   own.signal.addEventListener('abort', stop)
+  // The browser knows before the silence tells.
+  window.addEventListener('offline', stop)
   let silence = setTimeout(stop, SILENT_MS)
   try {
     const headers = lastId ? { 'last-event-id': lastId } : undefined
@@ -147,5 +149,6 @@ async function read(own: AbortController, again: boolean) {
   } finally {
     clearTimeout(silence)
     own.signal.removeEventListener('abort', stop)
+    window.removeEventListener('offline', stop)
   }
 }

@@ -107,12 +107,12 @@ function ObjectActions<O extends Named>({ actions, buttons, object }: { actions:
   return (
     <div className="row tight">
       {shown.map((a) => (
-        <Button key={a.id} icon={a.icon} onClick={() => start(a, [object])}>
+        <Button key={a.id} icon={a.icon && <span aria-hidden="true">{a.icon}</span>} onClick={() => start(a, [object])}>
           {t(a.label)}
         </Button>
       ))}
       <Dropdown trigger={['click']} menu={{ items: items(actions, [object]) }} placement="bottomRight">
-        <Button type="primary" icon={<DownOutlined />} iconPlacement="end" data-testid="actions">
+        <Button type="primary" icon={<DownOutlined aria-hidden />} iconPlacement="end" data-testid="actions">
           {t('ui.actions')}
         </Button>
       </Dropdown>

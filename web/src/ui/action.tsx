@@ -82,7 +82,7 @@ export function useActionItems() {
       const line = i > 0 && fitting[i - 1]?.group !== action.group ? [{ type: 'divider' as const, key: `line-${action.id}` }] : []
       const item = {
         key: action.id,
-        icon: action.icon,
+        icon: action.icon && <span aria-hidden="true">{action.icon}</span>,
         danger: action.danger,
         disabled: why !== undefined,
         label: (
