@@ -125,8 +125,7 @@ fn create_many(cloud: &Cloud) -> Result<()> {
 
 /// Asks for VMs, one request after the other on one connection; their tasks.
 fn post(cloud: &Cloud, bodies: &[String]) -> Result<Vec<String>> {
-    let requests: Vec<Vec<&str>> =
-        bodies.iter().map(|b| vec!["-H", "content-type: application/json", "-d", b, "https://127.0.0.1:8443/v1/vms"]).collect();
+    let requests: Vec<Vec<&str>> = bodies.iter().map(|b| vec!["-H", "content-type: application/json", "-d", b, "https://127.0.0.1:8443/v1/vms"]).collect();
     let answers = curl(cloud, &requests)?;
     answers.iter().map(|a| Ok(a["task"]["id"].as_str().with_context(|| a.to_string())?.to_string())).collect()
 }

@@ -84,7 +84,9 @@ impl Seen {
     /// Few calls for all domains instead of several for each: a call about a domain waits while libvirt starts it, and
     /// while many guests start that adds up to longer than anybody waits for a list.
     fn of_all(conn: &Connect) -> std::result::Result<Seen, Fault> {
-        let those = |flag| -> std::result::Result<HashSet<Uuid>, Fault> { Ok(conn.list_all_domains(flag)?.iter().map(|d| d.uuid()).collect::<std::result::Result<_, _>>()?) };
+        let those = |flag| -> std::result::Result<HashSet<Uuid>, Fault> {
+            Ok(conn.list_all_domains(flag)?.iter().map(|d| d.uuid()).collect::<std::result::Result<_, _>>()?)
+        };
         // In this order: saved memory appears before its domain is off.
         let states = libvirt::states(conn)?;
         Ok(Seen { states, persistent: those(sys::VIR_CONNECT_LIST_DOMAINS_PERSISTENT)?, saved: those(sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)? })

@@ -272,14 +272,7 @@ impl SimHost {
 }
 
 fn domain(id: VmId, d: &SimDomain) -> Domain {
-    Domain {
-        id,
-        state: d.state,
-        persistent: d.persistent,
-        definition_digest: d.persistent.then(|| digest(d)),
-        generation: d.order.generation,
-        died: false,
-    }
+    Domain { id, state: d.state, persistent: d.persistent, definition_digest: d.persistent.then(|| digest(d)), generation: d.order.generation, died: false }
 }
 
 pub(crate) fn digest(d: &SimDomain) -> String {

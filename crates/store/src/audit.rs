@@ -108,21 +108,8 @@ pub async fn append(tx: &mut Tx, r: &AuditRecord) -> Result<i64, StoreError> {
     let chain = chain(&before, &r);
     let sql = "INSERT INTO audit (id, at, user_id, actor, source, operation, object_kind, object_id, object_name, result, request_id, detail, chain) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-    let a = args![
-        id,
-        r.at,
-        r.user,
-        &r.actor,
-        &r.source,
-        &r.operation,
-        r.object.kind(),
-        r.object.id(),
-        &r.object_name,
-        &r.result,
-        &r.request_id,
-        &r.detail,
-        &chain
-    ];
+    let a =
+        args![id, r.at, r.user, &r.actor, &r.source, &r.operation, r.object.kind(), r.object.id(), &r.object_name, &r.result, &r.request_id, &r.detail, &chain];
     tx.exec(sql, a).await?;
     tx.audited = Some((id, chain));
     Ok(id)

@@ -157,7 +157,18 @@ impl Store {
 
     fn begun(&self, inner: Session, begun: Epochs, gate: Option<Passed>, writes: bool) -> Tx {
         let epochs = self.0.epochs.clone();
-        Tx { inner, tally: Tally { statements: 0, writes, epochs: epochs.clone() }, failed: false, epochs, begun, marks: Vec::new(), counters: Vec::new(), audited: None, gate, writes }
+        Tx {
+            inner,
+            tally: Tally { statements: 0, writes, epochs: epochs.clone() },
+            failed: false,
+            epochs,
+            begun,
+            marks: Vec::new(),
+            counters: Vec::new(),
+            audited: None,
+            gate,
+            writes,
+        }
     }
 
     /// How often this process has committed changes of rows of this kind: read it before the rows that a copy is made of.

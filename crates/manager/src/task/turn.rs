@@ -6,9 +6,9 @@
 //! commits a transaction, calls an agent, or works without the lease.
 
 use virga_decide::task::{Facts, Step, next};
+use virga_model::Error;
 use virga_model::order::Progress;
 use virga_model::task::{ObjectRef, Task, TaskKind, TaskState};
-use virga_model::Error;
 use virga_store::Tx;
 
 use super::act::{self, Addressed};
@@ -94,7 +94,15 @@ pub(super) async fn wait(manager: &Manager, tx: &mut Tx, task: &mut Task, ms: i6
 }
 
 /// Ends the task, with its event, and wakes the batch it belongs to.
-pub(super) async fn end(manager: &Manager, tx: &mut Tx, task: &mut Task, facts: &Facts, state: TaskState, text: String, error: Option<Error>) -> Result<(), Error> {
+pub(super) async fn end(
+    manager: &Manager,
+    tx: &mut Tx,
+    task: &mut Task,
+    facts: &Facts,
+    state: TaskState,
+    text: String,
+    error: Option<Error>,
+) -> Result<(), Error> {
     task.state = state;
     task.message = error.as_ref().map_or(text, |e| e.message.clone());
     task.error = error;
