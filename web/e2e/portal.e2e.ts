@@ -204,7 +204,7 @@ test.each(['light', 'dark'] as const)('no page stands in anybody’s way (%s)', 
   for (const path of PAGES) {
     await go(path)
     await page.locator('main h1').waitFor()
-    await page.waitForLoadState('networkidle').catch(() => undefined)
+    await expect.poll(() => page.locator('.ant-skeleton, [aria-busy=true]').count(), { timeout: LONG }).toBe(0)
     found.push(...(await barriers(page)).map((b) => `${path} ${b}`))
   }
   await page.emulateMedia({ colorScheme: 'light' })
