@@ -43,12 +43,7 @@ export function TopBar({ tree, onTree }: { tree: boolean; onTree: () => void }) 
         {'Virga'}
       </GoLink>
       <span className="grow" />
-      <button
-        type="button"
-        className="top-button search-button"
-        onClick={() => setSearching(true)}
-        aria-label={`${t('app.searchHint')} Ctrl K`}
-      >
+      <button type="button" className="top-button search-button" onClick={() => setSearching(true)}>
         <SearchOutlined />
         <span className="grow">{t('app.searchHint')}</span>
         <kbd>{'Ctrl K'}</kbd>
