@@ -204,7 +204,7 @@ test.each(['light', 'dark'] as const)('no page stands in anybody’s way (%s)', 
   for (const path of PAGES) {
     await go(path)
     await page.locator('main h1').waitFor()
-    await page.waitForLoadState('networkidle').catch(() => undefined)
+    await expect.poll(() => page.locator('.ant-skeleton, [aria-busy=true]').count(), { timeout: LONG }).toBe(0)
     found.push(...(await barriers(page)).map((b) => `${path} ${b}`))
   }
   await page.emulateMedia({ colorScheme: 'light' })
@@ -232,7 +232,7 @@ test('what is hostile is only text', async () => {
   const evil = '<img src=x onerror="window.pwned=1">'
   await call(page, 'PATCH', '/v1/vms/web-1', { description: evil, labels: { note: evil.slice(0, 60) } })
   await go('/vms/web-1')
-  await page.getByText(evil).waitFor()
+  await page.getByText(evil, { exact: true }).waitFor()
   await go(`/vms?filter=${encodeURIComponent(`name ~ "${evil.replace(/"/g, '\\"')}"`)}`)
   await page.getByText('Nothing matches this filter.').waitFor()
   await go(`/vms/${encodeURIComponent(evil)}`)

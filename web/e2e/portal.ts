@@ -57,7 +57,7 @@ export function listen(page: Page) {
   page.on('console', (m) => {
     if (m.type() === 'error' && !m.text().startsWith('Failed to load resource')) complaints.push(m.text())
   })
-  page.on('pageerror', (e) => complaints.push(e.message))
+  page.on('pageerror', (e) => complaints.push(e.stack ?? e.message))
 }
 
 export async function fillSignIn(page: Page, password: string) {

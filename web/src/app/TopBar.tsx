@@ -43,7 +43,7 @@ export function TopBar({ tree, onTree }: { tree: boolean; onTree: () => void }) 
         {'Virga'}
       </GoLink>
       <span className="grow" />
-      <button type="button" className="top-button search-button" onClick={() => setSearching(true)} aria-label={t('app.search')}>
+      <button type="button" className="top-button search-button" onClick={() => setSearching(true)}>
         <SearchOutlined />
         <span className="grow">{t('app.searchHint')}</span>
         <kbd>{'Ctrl K'}</kbd>
@@ -111,7 +111,7 @@ function LanguageMenu() {
       <button
         type="button"
         className="top-button"
-        aria-label={t('app.language')}
+        aria-label={`${t('app.language')}: ${LANGUAGES[language()]}`}
         title={t('app.language')}
         data-testid="language"
       >

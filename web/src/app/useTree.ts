@@ -68,7 +68,7 @@ export function useTree(view: 'hosts' | 'library', text: string, expanded: React
     return undefined
   }
   const load = async (key: string) => {
-    if (key.startsWith('host:')) await client.ensureQueryData(branchQuery(key.slice(5)))
+    if (key.startsWith('host:')) await client.prefetchQuery(branchQuery(key.slice(5)))
   }
   return { nodes, load, find }
 }

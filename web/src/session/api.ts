@@ -41,6 +41,7 @@ export async function signOut() {
 /** Forgets everything of the one who was here. */
 export function nobody() {
   csrf.forget()
+  void queryClient.cancelQueries({ predicate: (q) => q.queryKey[0] !== KEY[0] })
   queryClient.setQueryData(KEY, null)
   queryClient.removeQueries({ predicate: (q) => q.queryKey[0] !== KEY[0] })
 }

@@ -43,13 +43,15 @@ export function useDark(): boolean {
 export function widgetTheme(dark: boolean): ThemeConfig {
   return {
     algorithm: dark ? theme.darkAlgorithm : theme.defaultAlgorithm,
+    // In the dark the red is light, so that it can be read as text; on it, dark words can be read.
+    components: { Button: { dangerColor: dark ? '#12181d' : '#ffffff' } },
     token: {
-      colorPrimary: dark ? '#2fa3bd' : '#0b6e85',
-      colorInfo: dark ? '#2fa3bd' : '#0b6e85',
+      colorPrimary: dark ? '#22849a' : '#0b6e85',
+      colorInfo: dark ? '#22849a' : '#0b6e85',
       colorLink: dark ? '#5cc8df' : '#0b6e85',
       colorSuccess: dark ? '#4caf6e' : '#2c7a46',
       colorWarning: dark ? '#e0a43a' : '#96650a',
-      colorError: dark ? '#f0716a' : '#c0322b',
+      colorError: dark ? '#ff938c' : '#c0322b',
       colorTextPlaceholder: dark ? '#8d99a3' : '#667380',
       colorTextDescription: dark ? '#a4afb8' : '#56636f',
       colorTextTertiary: dark ? '#a4afb8' : '#56636f',
