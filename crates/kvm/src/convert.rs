@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 use virga_model::image::{ImageFormat, Inspected};
 
-/// Bytes of address space of `qemu-img`.
-const MEMORY_BYTES: u64 = 1 << 30;
+/// Bytes of address space of `qemu-img`. It uses little of it, but each of its up to 64 threads reserves a stack and a heap.
+const MEMORY_BYTES: u64 = 8 << 30;
 /// Seconds of processor time for any image.
 const SECONDS: u64 = 120;
 /// Each second more is for so many bytes of the file,

@@ -125,6 +125,13 @@ export const en = {
   diskDetachText: 'Disk {{n}} of {{name}} ({{size}}) is detached, and its data is removed for good.',
   diskEmpty: 'empty',
   diskGrow: 'A disk grows and never shrinks; the guest must grow its file system.',
+  diskMode: 'Mode',
+  diskModeHelp:
+    'dependent: snapshots include it. independent_persistent: they leave it out. independent_nonpersistent: what is written is gone when the VM is switched off.',
+  diskLimits: 'Limits',
+  diskIops: 'Operations in a second',
+  diskRate: 'Data in a second',
+  diskLimitHelp: 'Empty: no limit. It holds for a running guest at once.',
   cacheHelp:
     'directsync is the safest; none is quicker where the guest flushes; writeback and writethrough use the host’s memory.',
   cdrom: 'Optical drive {{n}}',
@@ -351,6 +358,13 @@ export const zh: Record<keyof typeof en, string> = {
   diskDetachText: '{{name}} 的磁盘 {{n}}（{{size}}）将被分离，其数据永久删除。',
   diskEmpty: '空',
   diskGrow: '磁盘只能扩大不能缩小；客户机需自行扩展文件系统。',
+  diskMode: '模式',
+  diskModeHelp:
+    'dependent：快照包含该磁盘。independent_persistent：快照不包含。independent_nonpersistent：关闭电源后写入的内容即丢弃。',
+  diskLimits: '限制',
+  diskIops: '每秒操作数',
+  diskRate: '每秒数据量',
+  diskLimitHelp: '留空表示不限制。对运行中的客户机立即生效。',
   cacheHelp: 'directsync 最安全；客户机会刷新时 none 更快；writeback 和 writethrough 使用主机内存。',
   cdrom: '光驱 {{n}}',
   cdroms: '光驱',

@@ -1,11 +1,11 @@
 /** Attaching and changing disks, with what each change will do. */
-import { Form, Select } from 'antd'
+import { Form, InputNumber, Select } from 'antd'
 import { api } from '../../api/client'
 import type { Schemas } from '../../api/schema'
 import { useT } from '../../i18n'
 import { findImages } from '../../image/api'
 import { FormDialog } from '../../ui/FormDialog'
-import { GiB } from '../../ui/format'
+import { GiB, MiB } from '../../ui/format'
 import { ObjectSelect } from '../../ui/ObjectSelect'
 import type { Vm } from '../api'
 import { PlanView, usePlan } from '../Plan'
@@ -13,6 +13,7 @@ import { SizeField } from '../SizeField'
 
 const BUSES: Schemas['DiskBus'][] = ['virtio', 'scsi', 'ide', 'usb']
 const CACHES: Schemas['DiskCache'][] = ['directsync', 'none', 'writeback', 'writethrough']
+const MODES: Schemas['DiskMode'][] = ['dependent', 'independent_persistent', 'independent_nonpersistent']
 const options = (words: readonly string[]) => words.map((w) => ({ value: w, label: w }))
 
 interface Attach {
@@ -20,17 +21,34 @@ interface Attach {
   image?: string
   bus: Schemas['DiskBus']
   cache: Schemas['DiskCache']
+  mode: Schemas['DiskMode']
+  iops?: number | null
+  rate_mib?: number | null
 }
+
+type Limited = Pick<Attach, 'iops' | 'rate_mib'>
+
+/** The limits that the two fields of the form say; others of the disk stay. */
+const limits = (v: Limited, was?: Schemas['DiskLimits']): Schemas['DiskLimits'] => ({
+  ...was,
+  iops: v.iops ?? undefined,
+  bytes_per_s: v.rate_mib ? v.rate_mib * MiB : undefined,
+})
 
 export function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
   const t = useT()
-  const send = (v: Attach, dryRun: boolean, signal?: AbortSignal) =>
-    api.post('/v1/vms/{vm}/disks', { path: { vm: vm.id }, query: { dry_run: dryRun }, body: v, signal })
+  const send = ({ iops, rate_mib, ...disk }: Attach, dryRun: boolean, signal?: AbortSignal) =>
+    api.post('/v1/vms/{vm}/disks', {
+      path: { vm: vm.id },
+      query: { dry_run: dryRun },
+      body: { ...disk, limits: limits({ iops, rate_mib }) },
+      signal,
+    })
   return (
     <FormDialog<Attach>
       title={`${t('vm.diskAttach')}: ${vm.name}`}
       ok={t('vm.diskAttach')}
-      initial={{ size_bytes: 20 * GiB, bus: 'virtio', cache: 'directsync' }}
+      initial={{ size_bytes: 20 * GiB, bus: 'virtio', cache: 'directsync', mode: 'dependent' }}
       close={close}
       submit={(v) => send(v, false)}
     >
@@ -41,17 +59,30 @@ export function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
         <ObjectSelect kind="image" find={findImages} by="name" allowClear />
       </Form.Item>
       <BusAndCache />
+      <LimitFields />
       <Ahead<Attach> ask={(v, signal) => send(v, true, signal)} />
     </FormDialog>
   )
 }
 
-type Edit = Pick<Schemas['DiskUpdate'], 'size_bytes' | 'bus' | 'cache'>
+type Edit = Pick<Schemas['DiskUpdate'], 'size_bytes' | 'bus' | 'cache' | 'mode'> & Limited
 
 export function EditDisk({ vm, disk, close }: { vm: Vm; disk: Schemas['DiskSpec']; close: () => void }) {
   const t = useT()
-  const was: Edit = { size_bytes: disk.size_bytes, bus: disk.bus, cache: disk.cache }
-  const changed = (v: Edit) => Object.fromEntries(Object.entries(v).filter(([k, value]) => value !== was[k as keyof Edit]))
+  const was: Edit = {
+    size_bytes: disk.size_bytes,
+    bus: disk.bus,
+    cache: disk.cache,
+    mode: disk.mode,
+    iops: disk.limits?.iops,
+    rate_mib: disk.limits?.bytes_per_s ? disk.limits.bytes_per_s / MiB : undefined,
+  }
+  const changed = (v: Edit): Schemas['DiskUpdate'] => {
+    const differs = (k: keyof Edit) => (v[k] ?? undefined) !== (was[k] ?? undefined)
+    const { iops: _iops, rate_mib: _rate, ...plain } = v
+    const out: Schemas['DiskUpdate'] = Object.fromEntries(Object.entries(plain).filter(([k]) => differs(k as keyof Edit)))
+    return differs('iops') || differs('rate_mib') ? { ...out, limits: limits(v, disk.limits) } : out
+  }
   const send = (v: Edit, dryRun: boolean, signal?: AbortSignal) =>
     api.patch('/v1/vms/{vm}/disks/{disk}', {
       path: { vm: vm.id, disk: disk.id },
@@ -71,6 +102,7 @@ export function EditDisk({ vm, disk, close }: { vm: Vm; disk: Schemas['DiskSpec'
         <SizeField label={t('vm.size')} min={disk.size_bytes} />
       </Form.Item>
       <BusAndCache />
+      <LimitFields />
       <Ahead<Edit> ask={(v, signal) => send(v, true, signal)} wanted={(v) => Object.keys(changed(v)).length > 0} />
     </FormDialog>
   )
@@ -85,6 +117,23 @@ function BusAndCache() {
       </Form.Item>
       <Form.Item name="cache" label={t('vm.cache')} extra={t('vm.cacheHelp')}>
         <Select options={options(CACHES)} />
+      </Form.Item>
+      <Form.Item name="mode" label={t('vm.diskMode')} extra={t('vm.diskModeHelp')}>
+        <Select options={options(MODES)} />
+      </Form.Item>
+    </>
+  )
+}
+
+function LimitFields() {
+  const t = useT()
+  return (
+    <>
+      <Form.Item name="iops" label={t('vm.diskIops')} extra={t('vm.diskLimitHelp')}>
+        <InputNumber min={10} precision={0} />
+      </Form.Item>
+      <Form.Item name="rate_mib" label={t('vm.diskRate')}>
+        <InputNumber min={1} precision={0} suffix="MiB/s" />
       </Form.Item>
     </>
   )

@@ -20,6 +20,12 @@ import { MediaDialog } from './MediaDialog'
 type Disk = Schemas['DiskSpec']
 type Row = Disk & { n: number }
 
+/** What a disk is limited to, in short; every limit that is set. */
+const limitsText = (l: Disk['limits']) =>
+  Object.entries(l ?? {})
+    .map(([name, value]) => (name.endsWith('bytes_per_s') ? `${name}: ${size(value)}` : `${name}: ${value}`))
+    .join(', ')
+
 /** Detaching: the data goes. */
 function detach(vm: Vm): Action<Disk & { n: number; name: string }> {
   return {
@@ -75,6 +81,8 @@ export default function DisksTab({ vm }: { vm: Vm }) {
               ],
               [t('vm.bus'), (d) => d.bus],
               [t('vm.cache'), (d) => d.cache],
+              [t('vm.diskMode'), (d) => d.mode ?? 'dependent'],
+              [t('vm.diskLimits'), (d) => limitsText(d.limits)],
               [
                 '',
                 (d) => (
