@@ -13,7 +13,7 @@ use crate::libvirt::{self, Fault, Lane, QUICK, SLOW, ours};
 use crate::paths::{Paths, text};
 use crate::volumes::{self, Found};
 use crate::xml::El;
-use crate::{Kvm, Result, blocking, files, program};
+use crate::{Kvm, Result, blocking, files, nodes, program};
 use std::path::Path;
 use std::time::Duration;
 use virga_model::layer::{Layer, Merge};
@@ -68,11 +68,11 @@ pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::re
     if layer.consistent {
         crate::guest::freeze(d)?;
     }
-    let done = d.create_snapshot_xml(&xml, flags);
+    let done = nodes::with_free_names(d, || d.create_snapshot_xml(&xml, flags));
     if layer.consistent {
         crate::guest::thaw(d);
     }
-    done.map(drop).map_err(Fault::from)
+    done.map(drop)
 }
 
 /// Files of layers that wait to be merged and still hold something: what a definition has to name beside the order's own.

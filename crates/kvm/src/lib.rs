@@ -21,6 +21,7 @@ mod layers;
 mod libvirt;
 mod live;
 mod networks;
+mod nodes;
 pub mod paths;
 mod program;
 mod screenshot;

@@ -5,7 +5,7 @@ use crate::domain_xml_read::{device, memory_bytes};
 use crate::libvirt::{Fault, Lane, Libvirt, QUICK, SLOW};
 use crate::paths::{Paths, text};
 use crate::xml::El;
-use crate::{Result, files, layers, volumes};
+use crate::{Result, files, layers, nodes, volumes};
 use std::sync::Arc;
 use std::time::Duration;
 use virga_model::change::Change;
@@ -88,7 +88,8 @@ fn attach_disk(d: &Domain, paths: &Paths, order: &VmOrder, disk: &DiskSpec) -> s
     }
     let there = volumes::of_vm(&paths.vms(), order.id)?;
     let pending = layers::pending(paths, order, &there, None);
-    Ok(d.attach_device_flags(&domain_xml::disk(order, paths, &pending, disk, &place)?.to_xml()?, LIVE)?)
+    let xml = domain_xml::disk(order, paths, &pending, disk, &place)?.to_xml()?;
+    nodes::with_free_names(d, || d.attach_device_flags(&xml, LIVE))
 }
 
 fn attach_nic(d: &Domain, order: &VmOrder, nic: &NicSpec) -> std::result::Result<(), Fault> {

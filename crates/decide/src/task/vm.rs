@@ -42,7 +42,7 @@ pub(super) fn converge(task: &Task, facts: &Facts, now: Time) -> Step {
     let why = match &facts.progress {
         Some(p) => p.step.clone(),
         None if vm.observed.state == VmState::Unknown => "the host's hypervisor does not answer; waiting".into(),
-        None => waiting_for(vm).into(),
+        None => waiting_for(task, vm).into(),
     };
     Step::Wait { ms: POLL_MS, why, progress: facts.progress.clone() }
 }
@@ -245,7 +245,14 @@ fn shutdown_overdue(task: &Task, vm: &Vm, now: Time) -> Option<Step> {
     Some(undo(task, vm, Undo::Failed(e), now))
 }
 
-fn waiting_for(vm: &Vm) -> &'static str {
+fn waiting_for(task: &Task, vm: &Vm) -> &'static str {
+    match task.kind {
+        TaskKind::SnapshotCreate if task.doc.undo.is_none() => return "the host freezes the disks",
+        TaskKind::SnapshotRevert if task.doc.undo.is_none() => return "the host goes back to the snapshot",
+        TaskKind::SnapshotDelete => return "the host merges what only the snapshot needs",
+        TaskKind::VmEdit => return "the host changes the VM",
+        _ => {}
+    }
     match vm.desired {
         Desired::Running => "the host starts the guest",
         Desired::Paused => "the host holds the guest",

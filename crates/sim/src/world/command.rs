@@ -61,6 +61,12 @@ pub enum Command {
     DiskAdd { vm: String },
     /// The last disk less.
     DiskRemove { vm: String },
+    /// A snapshot is taken.
+    SnapshotCreate { vm: String, name: String },
+    /// The VM goes back to a snapshot, and starts there.
+    SnapshotRevert { vm: String, name: String },
+    /// A snapshot is taken away.
+    SnapshotDelete { vm: String, name: String },
     /// A NIC more.
     NicAdd { vm: String },
     /// Removes a VM; with `force` also a running one.
@@ -143,6 +149,9 @@ impl Command {
             ["vm", "edit", vm, "name", to] => Command::Rename { vm: s(vm), to: s(to) },
             ["vm", "disk-add", vm] => Command::DiskAdd { vm: s(vm) },
             ["vm", "disk-remove", vm] => Command::DiskRemove { vm: s(vm) },
+            ["vm", "snapshot-create", vm, name] => Command::SnapshotCreate { vm: s(vm), name: s(name) },
+            ["vm", "snapshot-revert", vm, name] => Command::SnapshotRevert { vm: s(vm), name: s(name) },
+            ["vm", "snapshot-delete", vm, name] => Command::SnapshotDelete { vm: s(vm), name: s(name) },
             ["vm", "nic-add", vm] => Command::NicAdd { vm: s(vm) },
             ["vm", "delete", vm] => Command::Delete { vm: s(vm), force: false },
             ["vm", "delete", vm, "force"] => Command::Delete { vm: s(vm), force: true },
@@ -270,6 +279,9 @@ impl fmt::Display for Command {
             Command::Rename { vm, to } => write!(f, "vm edit {vm} name {to}"),
             Command::DiskAdd { vm } => write!(f, "vm disk-add {vm}"),
             Command::DiskRemove { vm } => write!(f, "vm disk-remove {vm}"),
+            Command::SnapshotCreate { vm, name } => write!(f, "vm snapshot-create {vm} {name}"),
+            Command::SnapshotRevert { vm, name } => write!(f, "vm snapshot-revert {vm} {name}"),
+            Command::SnapshotDelete { vm, name } => write!(f, "vm snapshot-delete {vm} {name}"),
             Command::NicAdd { vm } => write!(f, "vm nic-add {vm}"),
             Command::Delete { vm, force } => write!(f, "vm delete {vm}{}", on(force, " force", "")),
             Command::Batch { action, vms } => write!(f, "batch {} {}", word(action), vms.join(" ")),

@@ -8,7 +8,7 @@ use super::turn::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
-use virga_api::v1::{Accepted, DiskCreate, NicCreate, PowerRequest, VmBatch, VmBatchRequest, VmCreate, VmUpdate};
+use virga_api::v1::{Accepted, DiskCreate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, VmBatch, VmBatchRequest, VmCreate, VmUpdate};
 use virga_manager::http::Op;
 use virga_manager::http::local::{Asked, ask};
 use virga_manager::{image, network, vm};
@@ -76,6 +76,9 @@ impl People {
                 | C::Rename { .. }
                 | C::DiskAdd { .. }
                 | C::DiskRemove { .. }
+                | C::SnapshotCreate { .. }
+                | C::SnapshotRevert { .. }
+                | C::SnapshotDelete { .. }
                 | C::NicAdd { .. }
                 | C::Delete { .. }
                 | C::Batch { .. }
@@ -173,6 +176,9 @@ fn operation(c: &Command) -> &'static str {
         Command::Power { .. } => "vm_power",
         Command::DiskAdd { .. } => "vm_disk_attach",
         Command::DiskRemove { .. } => "vm_disk_detach",
+        Command::SnapshotCreate { .. } => "vm_snapshot_create",
+        Command::SnapshotRevert { .. } => "vm_snapshot_revert",
+        Command::SnapshotDelete { .. } => "vm_snapshot_delete",
         Command::NicAdd { .. } => "vm_nic_attach",
         Command::Delete { .. } => "vm_delete",
         Command::Batch { .. } => "vm_batch",
@@ -230,6 +236,11 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
             let disk = row.and_then(|v| v.spec.disks.last().map(|d| d.id)).ok_or_else(|| Error::not_found("disk", "of this VM"))?;
             vm::device::disk_detach(op, name, disk, false).await
         }
+        Command::SnapshotCreate { vm, name } => {
+            vm::snapshot::create(op, vm, &SnapshotCreate { name: name.clone(), note: String::new(), kind: None }, false).await
+        }
+        Command::SnapshotRevert { vm, name } => vm::snapshot::revert(op, vm, name, &SnapshotRevert { start: true }, false).await,
+        Command::SnapshotDelete { vm, name } => vm::snapshot::delete(op, vm, name, false).await,
         Command::NicAdd { vm: name } => {
             vm::device::nic_attach(op, name, &NicCreate { network: super::NETWORK_NAME.into(), model: None, mac: None }, false).await
         }
