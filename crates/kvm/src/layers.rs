@@ -68,7 +68,7 @@ pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::re
     if layer.consistent {
         crate::guest::freeze(d)?;
     }
-    let done = nodes::with_free_names(d, || d.create_snapshot_xml(&xml, flags));
+    let done = nodes::without_forgotten(d, || d.create_snapshot_xml(&xml, flags));
     if layer.consistent {
         crate::guest::thaw(d);
     }

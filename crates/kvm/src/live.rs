@@ -89,7 +89,7 @@ fn attach_disk(d: &Domain, paths: &Paths, order: &VmOrder, disk: &DiskSpec) -> s
     let there = volumes::of_vm(&paths.vms(), order.id)?;
     let pending = layers::pending(paths, order, &there, None);
     let xml = domain_xml::disk(order, paths, &pending, disk, &place)?.to_xml()?;
-    nodes::with_free_names(d, || d.attach_device_flags(&xml, LIVE))
+    nodes::without_forgotten(d, || d.attach_device_flags(&xml, LIVE))
 }
 
 fn attach_nic(d: &Domain, order: &VmOrder, nic: &NicSpec) -> std::result::Result<(), Fault> {

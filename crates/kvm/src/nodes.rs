@@ -2,52 +2,64 @@
 //!
 //! libvirt names the block nodes that it makes (`libvirt-8-storage`) and remembers the last number in the domain's status
 //! file. A libvirtd that is killed after it has made a node and before it has written that down gives the same name again,
-//! and QEMU refuses: `Duplicate nodes with node-name`. Such a node belongs to nothing; here it is removed.
+//! and QEMU refuses (`Duplicate nodes with node-name`), or refuses to open the file a second time. Such nodes belong to
+//! nothing; here they are removed.
 //!
 //! This module must never remove a node that is in use. It need not look: QEMU refuses that by itself (`blockdev-del`).
 
 use crate::libvirt::Fault;
-use serde_json::json;
-use virga_model::Error;
+use serde_json::{Value, json};
 use virt::domain::Domain;
 
-/// Names that are made free for one step.
-const FREED_MAX: usize = 16;
+/// Times that a step is done again.
+const TRIES: usize = 16;
+/// What QEMU says when a forgotten node holds a name, or a file.
+const HELD: [&str; 2] = ["Duplicate nodes with node-name", "Failed to get \"write\" lock"];
 
-/// Does a step that makes block nodes; a name that a forgotten node holds is made free, and the step done again.
+/// Does a step that makes block nodes. Nodes that are forgotten and hold a name or file that it needs are removed, and the
+/// step is done again; each time libvirt takes other names.
 ///
 /// # Errors
 /// What libvirt says to the step itself.
-pub fn with_free_names<T>(d: &Domain, step: impl Fn() -> Result<T, virt::error::Error>) -> Result<T, Fault> {
-    for _ in 0..FREED_MAX {
+pub fn without_forgotten<T>(d: &Domain, step: impl Fn() -> Result<T, virt::error::Error>) -> Result<T, Fault> {
+    let mut tries = 0;
+    loop {
         let e = match step() {
             Ok(done) => return Ok(done),
             Err(e) => e,
         };
-        let Some(number) = taken(e.message()) else { return Err(e.into()) };
-        tracing::warn!(number, "QEMU has a block node that libvirt has forgotten; it is removed");
-        for kind in ["format", "storage"] {
-            let command = json!({"execute": "blockdev-del", "arguments": {"node-name": format!("libvirt-{number}-{kind}")}});
-            // One of the two may not be there, or be in use: then the next number is tried.
-            drop(d.qemu_monitor_command(&command.to_string(), 0));
+        tries += 1;
+        if tries > TRIES || !HELD.iter().any(|h| e.message().contains(h)) {
+            return Err(e.into());
         }
+        let removed = remove(d);
+        tracing::warn!(?removed, "QEMU has block nodes that libvirt has forgotten");
     }
-    Err(Error::host("QEMU goes on having block nodes that libvirt has forgotten.").with_hint("Stop the VM and start it again.").into())
 }
 
-/// The number of the node whose name was taken.
-fn taken(message: &str) -> Option<u64> {
-    let name = message.split_once("Duplicate nodes with node-name='libvirt-")?.1;
-    name.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+/// Removes the nodes that nothing uses; their names. Formats come before what they stand on.
+fn remove(d: &Domain) -> Vec<String> {
+    let ask = |command: Value| d.qemu_monitor_command(&command.to_string(), 0).ok().and_then(|a| serde_json::from_str::<Value>(&a).ok());
+    let Some(all) = ask(json!({"execute": "query-named-block-nodes", "arguments": {"flat": true}})) else { return Vec::new() };
+    let mut names = named(&all);
+    names.retain(|n| ask(json!({"execute": "blockdev-del", "arguments": {"node-name": n}})).is_some_and(|a| a.get("return").is_some()));
+    names
+}
+
+/// Nodes that libvirt made.
+fn named(answer: &Value) -> Vec<String> {
+    let nodes = answer["return"].as_array().into_iter().flatten().filter_map(|n| n["node-name"].as_str());
+    let mut names: Vec<String> = nodes.filter(|n| n.starts_with("libvirt-")).map(String::from).collect();
+    names.sort_by_key(|n| !n.ends_with("-format"));
+    names
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_number_is_found_in_what_qemu_says() {
-        let said = "internal error: unable to execute QEMU command 'blockdev-add': Duplicate nodes with node-name='libvirt-8-storage'";
-        assert_eq!(super::taken(said), Some(8));
-        assert_eq!(super::taken("Duplicate nodes with node-name='mine'"), None);
-        assert_eq!(super::taken("something else"), None);
+    fn formats_come_first_and_only_what_libvirt_made() {
+        let all = serde_json::json!({"return": [{"node-name": "libvirt-8-storage"}, {"node-name": "libvirt-8-format"}, {"node-name": "#block123"}, {}]});
+        assert_eq!(super::named(&all), ["libvirt-8-format", "libvirt-8-storage"]);
+        assert!(super::named(&serde_json::json!({"error": {}})).is_empty());
     }
 }
