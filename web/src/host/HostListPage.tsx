@@ -4,9 +4,10 @@ import { Button } from 'antd'
 import { useMemo } from 'react'
 import { useCan } from '../api/rights'
 import { useT } from '../i18n'
+import { createdColumn } from '../ui/createdColumn'
 import type { Column } from '../ui/DataTable'
 import type { FilterField } from '../ui/FilterBar'
-import { count, dateTime, percent, size } from '../ui/format'
+import { count, percent, size } from '../ui/format'
 import { GoLink, useGo } from '../ui/Link'
 import { ListView } from '../ui/ListView'
 import { Page } from '../ui/Page'
@@ -100,15 +101,7 @@ export default function HostListPage() {
         cell: (r) => <span className="mono">{r.address}</span>,
         csv: (r) => r.address,
       },
-      {
-        id: 'created',
-        header: t('host.created'),
-        width: 170,
-        sort: 'created_at',
-        optional: true,
-        cell: (r) => dateTime(r.created_at),
-        csv: (r) => r.created_at,
-      },
+      createdColumn(t('host.created'), { width: 170, optional: true }),
     ],
     [t],
   )

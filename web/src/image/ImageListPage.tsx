@@ -4,9 +4,10 @@ import { Button } from 'antd'
 import { useMemo } from 'react'
 import { useCan } from '../api/rights'
 import { useT } from '../i18n'
+import { createdColumn } from '../ui/createdColumn'
 import type { Column } from '../ui/DataTable'
 import type { FilterField } from '../ui/FilterBar'
-import { dateTime, size } from '../ui/format'
+import { size } from '../ui/format'
 import { GoLink, useGo } from '../ui/Link'
 import { ListView } from '../ui/ListView'
 import { Page } from '../ui/Page'
@@ -62,14 +63,7 @@ export default function ImageListPage() {
         cell: (r) => size(r.virtual_bytes),
         csv: (r) => r.virtual_bytes,
       },
-      {
-        id: 'created',
-        header: t('image.created'),
-        width: 180,
-        sort: 'created_at',
-        cell: (r) => dateTime(r.created_at),
-        csv: (r) => r.created_at,
-      },
+      createdColumn(t('image.created')),
       {
         id: 'sha',
         header: t('image.sha'),

@@ -4,9 +4,9 @@ import { Button } from 'antd'
 import { useMemo, useState } from 'react'
 import { useCan } from '../api/rights'
 import { useT } from '../i18n'
+import { createdColumn } from '../ui/createdColumn'
 import type { Column } from '../ui/DataTable'
 import type { FilterField } from '../ui/FilterBar'
-import { dateTime } from '../ui/format'
 import { GoLink } from '../ui/Link'
 import { ListView } from '../ui/ListView'
 import { Page } from '../ui/Page'
@@ -57,14 +57,7 @@ export default function NetworkListPage() {
         csv: (r) => r.spec.kind,
       },
       { id: 'detail', header: t('network.detail'), cell: (r) => <span className="mono">{detail(r)}</span>, csv: detail },
-      {
-        id: 'created',
-        header: t('network.created'),
-        width: 180,
-        sort: 'created_at',
-        cell: (r) => dateTime(r.created_at),
-        csv: (r) => r.created_at,
-      },
+      createdColumn(t('network.created')),
     ],
     [t],
   )

@@ -10,6 +10,7 @@ import { useT } from '../i18n'
 import { RoleSelect } from '../role/RoleSelect'
 import { ScopeText } from '../role/ScopeText'
 import type { Action } from '../ui/action'
+import { createdColumn } from '../ui/createdColumn'
 import type { Column } from '../ui/DataTable'
 import type { FilterField } from '../ui/FilterBar'
 import { FormDialog } from '../ui/FormDialog'
@@ -89,15 +90,7 @@ export default function TokenListPage() {
         cell: (r) => dateTime(r.expires_at),
         csv: (r) => r.expires_at,
       },
-      {
-        id: 'created',
-        header: t('token.created'),
-        width: 180,
-        sort: 'created_at',
-        optional: true,
-        cell: (r) => dateTime(r.created_at),
-        csv: (r) => r.created_at,
-      },
+      createdColumn(t('token.created'), { optional: true }),
     ],
     [t],
   )

@@ -8,10 +8,10 @@ import type { Schemas } from '../api/schema'
 import { useT } from '../i18n'
 import { RoleSelect } from '../role/RoleSelect'
 import { GrantTags } from '../role/ScopeText'
+import { createdColumn } from '../ui/createdColumn'
 import type { Column } from '../ui/DataTable'
 import type { FilterField } from '../ui/FilterBar'
 import { FormDialog } from '../ui/FormDialog'
-import { dateTime } from '../ui/format'
 import { GoLink } from '../ui/Link'
 import { ListView } from '../ui/ListView'
 import { NameField } from '../ui/NameField'
@@ -54,14 +54,7 @@ export default function UserListPage() {
         cell: (r) => <GrantTags grants={r.grants} />,
         csv: (r) => r.grants.map((g) => g.role).join(' '),
       },
-      {
-        id: 'created',
-        header: t('user.created'),
-        width: 180,
-        sort: 'created_at',
-        cell: (r) => dateTime(r.created_at),
-        csv: (r) => r.created_at,
-      },
+      createdColumn(t('user.created')),
     ],
     [t],
   )

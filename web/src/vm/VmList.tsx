@@ -1,6 +1,7 @@
 /** A list of VMs: all of them, or those of a host, an image, a network. */
 import { type ReactNode, useMemo } from 'react'
 import { useT } from '../i18n'
+import { createdColumn } from '../ui/createdColumn'
 import type { Column } from '../ui/DataTable'
 import type { FilterField } from '../ui/FilterBar'
 import { count, dateTime, percent, size } from '../ui/format'
@@ -135,15 +136,7 @@ export function VmList({ id, within, primary }: { id: string; within?: string; p
         cell: (r) => t(`vm.state.${r.desired}`),
         csv: (r) => r.desired,
       },
-      {
-        id: 'created',
-        header: t('vm.created'),
-        width: 170,
-        optional: true,
-        sort: 'created_at',
-        cell: (r) => dateTime(r.created_at),
-        csv: (r) => r.created_at,
-      },
+      createdColumn(t('vm.created'), { width: 170, optional: true }),
       {
         id: 'updated',
         header: t('vm.updated'),
