@@ -112,6 +112,11 @@ pub fn agent_connected(live: &El) -> bool {
     })
 }
 
+/// The disks and optical drives of a domain, in their order.
+pub fn disks(domain: &El) -> impl Iterator<Item = &El> {
+    domain.one("devices").into_iter().flat_map(|d| d.many("disk"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@
 //! one, if it is still there, is stale. libvirt writes the persistent definition at that moment, so that one decides.
 
 use crate::domain_xml::alias_name;
-use crate::domain_xml_read::{device, sources};
+use crate::domain_xml_read::{device, disks, sources};
 use crate::libvirt::{self, Fault, Lane, QUICK, SLOW, ours};
 use crate::paths::{Paths, text};
 use crate::volumes::{self, Found};
@@ -35,9 +35,9 @@ const WHAT: &str = "The layers of a disk could not be merged";
 /// all of them. Disks that are there already are left alone.
 pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::result::Result<(), Fault> {
     let live = El::parse(&d.xml_desc(0)?)?;
-    let mut disks = El::new("disks");
+    let mut wanted = El::new("disks");
     let mut any = false;
-    for e in live.one("devices").into_iter().flat_map(|d| d.many("disk")) {
+    for e in disks(&live) {
         let Some(dev) = e.one("target").and_then(|t| t.get("dev")) else { continue };
         let name = e.one("alias").and_then(|a| a.get("name")).unwrap_or_default();
         let spec = order.spec.disks.iter().find(|s| alias_name(s.id) == name && s.mode == DiskMode::Dependent);
@@ -46,7 +46,7 @@ pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::re
         let file = file.filter(|_| spec.is_some_and(|s| order.spec.disk_files(s, |_| false).contains(&Some(layer.id))));
         let there = file.as_ref().is_none_or(|f| sources(e).iter().any(|s| Path::new(s) == f));
         let entry = El::new("disk").attr("name", dev);
-        disks = disks.child(match file {
+        wanted = wanted.child(match file {
             Some(f) if !there => {
                 any = true;
                 let source = El::new("source").attr("file", text(&f)?);
@@ -60,7 +60,7 @@ pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::re
     if !any {
         return Ok(());
     }
-    let xml = El::new("domainsnapshot").child(El::new("name").text(layer.id)).child(disks).to_xml()?;
+    let xml = El::new("domainsnapshot").child(El::new("name").text(layer.id)).child(wanted).to_xml()?;
     let flags = sys::VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
         | sys::VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
         | sys::VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT
@@ -210,8 +210,7 @@ impl Kvm {
                 return Ok(false);
             }
             let live = El::parse(&d.xml_desc(0)?)?;
-            let mut disks = live.one("devices").into_iter().flat_map(|d| d.many("disk"));
-            Ok(disks.any(|e| sources(e).iter().any(|s| Path::new(s) == wanted)))
+            Ok(disks(&live).any(|e| sources(e).iter().any(|s| Path::new(s) == wanted)))
         });
         if open.await? {
             return Err(Error::conflict("The running guest uses this file of a disk, so it is not removed.").with_hint("Stop the VM, then try again."));
@@ -223,6 +222,5 @@ impl Kvm {
 /// Whether an active merge has caught up with the guest, so that it can be ended.
 fn is_ready(d: &Domain, dev: &str) -> std::result::Result<bool, Fault> {
     let live = El::parse(&d.xml_desc(0)?)?;
-    let mut disks = live.one("devices").into_iter().flat_map(|d| d.many("disk"));
-    Ok(disks.any(|e| e.one("target").and_then(|t| t.get("dev")) == Some(dev) && e.one("mirror").and_then(|m| m.get("ready")) == Some("yes")))
+    Ok(disks(&live).any(|e| e.one("target").and_then(|t| t.get("dev")) == Some(dev) && e.one("mirror").and_then(|m| m.get("ready")) == Some("yes")))
 }
