@@ -33,8 +33,15 @@ pub struct Node {
     epoch: tokio::sync::Mutex<i64>,
     /// Revisions of what is said about VMs; the upper half counts the starts of this agent.
     revisions: Arc<AtomicU64>,
+    /// Numbers the looks at the hypervisor, in the order in which they began.
+    looks: AtomicU64,
     pub(crate) started_at: Time,
 }
+
+/// When a look at the hypervisor began, among all looks of this agent. The list of all VMs takes its time, and meanwhile
+/// somebody may have looked at one of them again: what an older look brings never replaces what a newer one has brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Look(u64);
 
 /// A VM on this node.
 pub struct Slot {
@@ -54,6 +61,8 @@ pub struct Slot {
 /// What is true now; never journalled.
 #[derive(Clone, Default)]
 struct Live {
+    /// The look that state and domain come from.
+    seen_by: Look,
     state: VmState,
     domain: Option<Domain>,
     guest: GuestInfo,
@@ -104,9 +113,13 @@ impl Slot {
         lock(&self.live).state
     }
 
-    /// Notes what the hypervisor shows.
-    pub(crate) fn observe(&self, domain: Option<&Domain>) {
+    /// Notes what the hypervisor shows, unless a newer look has been noted.
+    pub(crate) fn observe(&self, look: Look, domain: Option<&Domain>) {
         let mut live = lock(&self.live);
+        if look < live.seen_by {
+            return;
+        }
+        live.seen_by = look;
         live.state = domain.map_or(VmState::Absent, |d| d.state);
         live.domain = domain.cloned();
         if !is_active(live.state) {
@@ -114,9 +127,13 @@ impl Slot {
         }
     }
 
-    /// Notes that nothing can be found out at the moment.
-    pub(crate) fn unknown(&self) {
-        lock(&self.live).state = VmState::Unknown;
+    /// Notes that a look found nothing out, unless a newer one has.
+    pub(crate) fn unknown(&self, look: Look) {
+        let mut live = lock(&self.live);
+        if look >= live.seen_by {
+            live.seen_by = look;
+            live.state = VmState::Unknown;
+        }
     }
 
     /// Notes what the guest says.
@@ -242,6 +259,7 @@ impl Node {
             changed: Notify::new(),
             epoch: tokio::sync::Mutex::new(epoch),
             revisions,
+            looks: AtomicU64::new(0),
             started_at,
         });
         for slot in node.slots() {
@@ -265,6 +283,11 @@ impl Node {
 
     fn slot(&self, vm: VmId) -> Option<Arc<Slot>> {
         lock(&self.slots).get(&vm).cloned()
+    }
+
+    /// A look at the hypervisor begins.
+    pub(crate) fn look(&self) -> Look {
+        Look(self.looks.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
     /// A revision higher than all before it.
@@ -385,3 +408,31 @@ impl Node {
 }
 
 const BROKEN_ACT: &str = "The agent ended in the middle of this; it is not known whether the guest was told.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(vm: VmId, state: VmState) -> Domain {
+        Domain { id: vm, state, persistent: true, definition_digest: None, generation: 1, died: false }
+    }
+
+    #[test]
+    fn what_an_older_look_brings_never_replaces_what_a_newer_one_has_brought() {
+        let order: VmOrder = serde_json::from_value(serde_json::json!({
+            "id": VmId(uuid::Uuid::from_u128(1)), "name": "a", "generation": 1, "desired": "running",
+            "spec": {"cpu": {"count": 1, "max": 1}, "memory": {"bytes": 268_435_456u64}}
+        }))
+        .unwrap();
+        let slot = Slot::new(Record::new(order), &Arc::default());
+        // The list of all VMs was asked for while the guest was being started, and came after it was seen to run.
+        let (list, lone) = (Look(1), Look(2));
+        slot.observe(lone, Some(&shown(slot.id, VmState::Running)));
+        slot.observe(list, Some(&shown(slot.id, VmState::Paused)));
+        assert_eq!(slot.state(), VmState::Running);
+        slot.unknown(list);
+        assert_eq!(slot.state(), VmState::Running);
+        slot.observe(Look(3), Some(&shown(slot.id, VmState::Paused)));
+        assert_eq!(slot.state(), VmState::Paused);
+    }
+}

@@ -177,17 +177,18 @@ impl Reporter {
 
     /// Looks at the hypervisor and notes every VM's state; none: it does not answer.
     async fn look(&self) -> Option<Domains> {
+        let look = self.node.look();
         match within(&self.node, LOOK_LIMIT_MS, self.node.host.domains()).await {
             Ok(domains) => {
                 for slot in self.node.slots() {
-                    slot.observe(domains.ours.iter().find(|d| d.id == slot.id));
+                    slot.observe(look, domains.ours.iter().find(|d| d.id == slot.id));
                     forget_ended_run(&self.node, &slot).await;
                 }
                 Some(domains)
             }
             Err(e) => {
                 tracing::warn!(error = %e, "the hypervisor does not answer");
-                self.node.slots().iter().for_each(|s| s.unknown());
+                self.node.slots().iter().for_each(|s| s.unknown(look));
                 None
             }
         }

@@ -107,8 +107,9 @@ impl Attempt<'_> {
 
     /// The domain as it is now; its state is noted for reports.
     pub(crate) async fn look(&self) -> Result<Option<Domain>> {
+        let look = self.node.look();
         let domain = self.host.domain(self.slot.id).await?;
-        self.slot.observe(domain.as_ref());
+        self.slot.observe(look, domain.as_ref());
         Ok(domain)
     }
 
