@@ -2,6 +2,7 @@
 import { request } from 'node:https'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { PAGES } from './pages'
 import {
   barriers,
   call,
@@ -164,39 +165,6 @@ test('a lost connection is shown, and heals', async () => {
   await context.setOffline(false)
   await page.locator('[data-testid=live][data-state=live]').waitFor()
 })
-
-const PAGES = [
-  '/',
-  '/vms',
-  '/vms/new',
-  '/vms/web-1',
-  '/vms/web-1/configure',
-  '/vms/web-1/disks',
-  '/vms/web-1/nics',
-  '/vms/web-1/snapshots',
-  '/vms/web-1/explain',
-  '/vms/web-1/monitor',
-  '/vms/web-1/permissions',
-  '/vms/web-1/tasks',
-  '/hosts',
-  '/hosts/new',
-  '/hosts/rack-01-host-01',
-  '/images',
-  '/images/new',
-  '/images/tiny',
-  '/networks',
-  '/networks/nat',
-  '/tasks',
-  '/events',
-  '/users',
-  '/users/admin',
-  '/roles',
-  '/roles?show=roles',
-  '/tokens',
-  '/audit',
-  '/system',
-  '/account',
-]
 
 test.each(['light', 'dark'] as const)('no page stands in anybody’s way (%s)', async (colours) => {
   await page.emulateMedia({ colorScheme: colours })

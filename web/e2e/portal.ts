@@ -16,7 +16,7 @@ const STATE = needed('VIRGA_DEMO_STATE')
 const FLEET = needed('VIRGA_FLEET')
 export const PASSWORD = 'quiet rivers carry small boats'
 export const oneTimePassword = () => readFileSync(`${STATE}/manager/admin-password`, 'utf8').trim()
-const token = () => readFileSync(`${STATE}/admin-token`, 'utf8').trim()
+export const token = () => readFileSync(`${STATE}/admin-token`, 'utf8').trim()
 
 /** Time that anything may take; nothing is slept through. */
 export const LONG = 60_000
@@ -64,6 +64,13 @@ export async function fillSignIn(page: Page, password: string) {
   await page.getByLabel('User').fill('admin')
   await page.getByLabel('Password', { exact: true }).fill(password)
   await page.getByRole('button', { name: 'Sign in' }).click()
+}
+
+/** Waits until nothing on the page is being read any more. */
+export async function settled(page: Page) {
+  await page.waitForFunction(() => document.querySelectorAll('.ant-skeleton, [aria-busy=true]').length === 0, undefined, {
+    timeout: LONG,
+  })
 }
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')

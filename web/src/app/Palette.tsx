@@ -4,6 +4,7 @@ import { Input, type InputRef, Modal } from 'antd'
 import { type KeyboardEvent, type ReactNode, useDeferredValue, useMemo, useRef, useState } from 'react'
 import { rightsNow, useCan } from '../api/rights'
 import { useT } from '../i18n'
+import { useAble } from '../system/api'
 import { useGo } from '../ui/Link'
 import { nouns } from './nouns'
 
@@ -35,6 +36,7 @@ export default function Palette({ close }: { close: () => void }) {
   const t = useT()
   const go = useGo()
   const can = useCan()
+  const able = useAble()
   const input = useRef<InputRef>(null)
   const [typed, setTyped] = useState('')
   const [at, setAt] = useState(0)
@@ -48,7 +50,7 @@ export default function Palette({ close }: { close: () => void }) {
   const groups = useMemo((): Group[] => {
     const lower = text.toLowerCase()
     const pages = nouns
-      .filter((n) => n.menu && can(n.privilege) && t(n.label).toLowerCase().includes(lower))
+      .filter((n) => n.menu && can(n.privilege) && able(n.capability) && t(n.label).toLowerCase().includes(lower))
       .map((n) => ({ key: `page-${n.kind}`, to: n.menu?.to ?? '/', icon: n.icon, label: t(n.label) }))
     const objects = text
       ? (query.data ?? []).map(({ noun, objects }) => ({
@@ -57,7 +59,7 @@ export default function Palette({ close }: { close: () => void }) {
         }))
       : []
     return [...objects, { title: t('app.searchPages'), hits: pages }].filter((g) => g.hits.length > 0)
-  }, [text, query.data, can, t])
+  }, [text, query.data, can, able, t])
   const hits = groups.flatMap((g) => g.hits)
   const chosen = Math.min(at, hits.length - 1)
   const open = (hit?: Hit) => {

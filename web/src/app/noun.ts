@@ -20,6 +20,8 @@ export interface Noun {
   pages: PageRoute[]
   /** Who may see it at all. */
   privilege?: Privilege
+  /** What the manager must be able to do (`capabilities` of the system), for nouns that are not in every installation. */
+  capability?: string
   /** The page of one of them. */
   path?: (id: string) => string
   /** Its place in the main menu, or under Administration. */
