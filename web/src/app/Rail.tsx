@@ -41,7 +41,7 @@ function Item({ noun }: { noun: Noun }) {
   return (
     <li>
       <GoLink to={noun.menu?.to ?? '/'}>
-        {noun.icon}
+        <span aria-hidden="true">{noun.icon}</span>
         <span>{t(noun.label)}</span>
       </GoLink>
     </li>
