@@ -142,7 +142,7 @@ test('an action that can be taken back offers it', async () => {
       },
       { timeout: LONG },
     )
-    .toEqual(['vm_power', 'vm_power'])
+    .toEqual(['vm_resume', 'vm_pause'])
   await state('running').waitFor()
 })
 
@@ -181,6 +181,16 @@ test('everything is found by Ctrl-K', async () => {
   await page.getByRole('option', { name: 'web-1' }).waitFor()
   await page.keyboard.press('Enter')
   await page.waitForURL(/\/vms\/[0-9a-f-]{36}$/)
+  for (const [typed, found] of [
+    ['auditor', 'auditor'],
+    ['Create a', 'Create a VM'],
+    ['web-1', 'Create VM web-1'],
+  ]) {
+    await page.keyboard.press('Control+k')
+    await page.getByRole('combobox').fill(typed ?? '')
+    await page.getByRole('option', { name: found }).first().waitFor()
+    await page.keyboard.press('Escape')
+  }
 })
 
 test('a machine that is broken in the demo is shown as silent, and comes back', async () => {
