@@ -1,7 +1,7 @@
 /** The portal as a person meets it, from the first sign-in on. The steps build on each other. */
 import { request } from 'node:https'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { PAGES } from './pages'
 import {
   barriers,
@@ -31,6 +31,12 @@ beforeAll(async () => {
 afterAll(async () => {
   expect(complaints).toEqual([])
   await browser?.close()
+})
+
+// What was to be seen when a step failed, for whoever looks into it.
+afterEach(async ({ task }) => {
+  const folder = process.env.VIRGA_E2E_PICTURES
+  if (folder && task.result?.state === 'fail') await page.screenshot({ path: `${folder}/${task.id}.png` })
 })
 
 const go = (path: string) => page.goto(`${URL_OF}${path}`)
