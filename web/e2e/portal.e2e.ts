@@ -185,7 +185,7 @@ test('everything is found by Ctrl-K', async () => {
   await page.getByText('hosts up').waitFor()
   await page.keyboard.press('Control+k')
   await page.getByRole('combobox').fill('web-1')
-  await page.getByRole('option', { name: 'web-1' }).waitFor()
+  await page.getByRole('option', { name: 'web-1', exact: true }).waitFor()
   await page.keyboard.press('Enter')
   await page.waitForURL(/\/vms\/[0-9a-f-]{36}$/)
   for (const [typed, found] of [
@@ -243,6 +243,14 @@ test('power, storage, agent and a guest are broken in the demo, and all is mende
   await page.getByText('web-1: Its kernel dies').waitFor()
   await go('/vms/web-1')
   await state('crashed').waitFor()
+  await page.getByTestId('actions').click()
+  await page
+    .getByRole('menuitem', { name: /^Start/ })
+    .getByText('cut its power first')
+    .waitFor()
+  await page.getByRole('menuitem', { name: /^Cut the power/ }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Cut the power' }).click()
+  await state('stopped').waitFor()
   await page.getByRole('button', { name: 'Start', exact: true }).click()
   await state('running').waitFor()
 })
