@@ -191,7 +191,7 @@ test('everything is found by Ctrl-K', async () => {
   for (const [typed, found] of [
     ['auditor', 'auditor'],
     ['Create a', 'Create a VM'],
-    ['web-1', 'Create VM web-1'],
+    ['web-1', 'Resume VM web-1'],
   ]) {
     await page.keyboard.press('Control+k')
     await page.getByRole('combobox').fill(typed ?? '')
@@ -238,7 +238,8 @@ test('power, storage, agent and a guest are broken in the demo, and all is mende
   await page.getByRole('button', { name: 'Mend everything' }).click()
   await page.locator(`[data-testid=machine-${host}][data-truth=good]`).waitFor()
   await page.locator('#demo-vm').fill('web-1')
-  await page.locator('.ant-select-item-option', { hasText: 'web-1' }).click()
+  await page.locator('.ant-select-item-option-active', { hasText: 'web-1' }).waitFor()
+  await page.keyboard.press('Enter')
   await page.getByRole('button', { name: 'Its kernel dies' }).click()
   await page.getByText('web-1: Its kernel dies').waitFor()
   await go('/vms/web-1')
