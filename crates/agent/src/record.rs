@@ -131,6 +131,13 @@ impl Record {
             .collect()
     }
 
+    /// Bytes of the host's memory that the guest still takes although its order says less (V12).
+    #[must_use]
+    pub fn held_memory_bytes(&self, state: VmState) -> Option<u64> {
+        let running = self.running_spec.as_ref().filter(|_| state.takes_memory())?;
+        Some(running.host_memory_bytes()).filter(|held| *held > self.order.spec.host_memory_bytes())
+    }
+
     /// What somebody changed behind Virga's back.
     #[must_use]
     pub fn drift(&self, state: VmState, domain: Option<&Domain>) -> Vec<Drift> {

@@ -141,6 +141,16 @@ impl SimHost {
         self.world().guest_writes(vm);
     }
 
+    /// Somebody writes a number into a layer of each disk, whoever stands on it.
+    pub fn write_into(&self, vm: VmId, layer: Option<LayerId>) {
+        let mut w = self.world();
+        w.numbers += 1;
+        let number = w.numbers;
+        w.files.values_mut().filter(|f| f.stored.vm == vm && f.stored.layer == layer).for_each(|f| {
+            let _ = f.written.insert(number);
+        });
+    }
+
     /// What guests wrote that a disk reads as, from this layer down; `None`: from the base.
     #[must_use]
     pub fn reads(&self, disk: DiskId, layer: Option<LayerId>) -> BTreeSet<u64> {
@@ -161,6 +171,23 @@ impl SimHost {
     #[must_use]
     pub fn last_number(&self) -> u64 {
         self.world().numbers
+    }
+
+    /// Files that a definition that is relied on, a running guest or another layer stands on, and that are not there.
+    #[must_use]
+    pub fn layers_missing(&self, relied_on: impl Fn(VmId) -> bool) -> Vec<(VmId, DiskId, Option<LayerId>)> {
+        let w = self.world();
+        let mut stood_on: Vec<(VmId, DiskId, Option<LayerId>)> =
+            w.files.values().filter(|f| f.stored.layer.is_some()).map(|f| (f.stored.vm, f.stored.id, f.below)).collect();
+        for (vm, d) in w.domains.iter().filter(|(_, d)| d.persistent) {
+            let runs = !matches!(d.state, VmState::Stopped | VmState::Hibernated);
+            let tops = d.defined_tops.iter().filter(|_| relied_on(*vm)).chain(d.writes.iter().filter(|_| runs));
+            stood_on.extend(tops.map(|(disk, layer)| (*vm, *disk, *layer)));
+        }
+        stood_on.retain(|(_, disk, layer)| !w.files.contains_key(&(*disk, *layer)));
+        stood_on.sort_unstable();
+        stood_on.dedup();
+        stood_on
     }
 
     /// Every disk file: disk and layer.

@@ -26,6 +26,9 @@ fn finds(plant: Plant) -> (u64, &'static str) {
         Plant::ShutdownIsPowerOff => (200_002, "V5/V9"),
         Plant::EverythingIsNews => (2, "W7"),
         Plant::ChangesAreKeptQuiet => (200_001, "W1"),
+        Plant::FrozenIsWritten => (1, "V7"),
+        Plant::MergedLayerStays => (1, "W4"),
+        Plant::MergeTakesTheLower => (1, "V8"),
     }
 }
 
