@@ -190,7 +190,12 @@ impl SimHost {
         {
             let mut w = self.world();
             match (state, w.domains.get_mut(&vm)) {
-                (Some(s), Some(d)) => d.state = s,
+                (Some(s), Some(d)) => {
+                    if s == VmState::Running && matches!(d.state, VmState::Stopped | VmState::Hibernated) {
+                        (d.writes, d.memory_bytes) = (d.defined_tops.clone(), d.order.spec.host_memory_bytes());
+                    }
+                    d.state = s;
+                }
                 (None, Some(d)) if d.state == VmState::Running => d.persistent = false,
                 (None, _) => drop(w.domains.remove(&vm)),
                 _ => {}

@@ -8,7 +8,7 @@
 use crate::cloud::Cloud;
 use std::sync::Arc;
 use virga_api::v1::{Accepted, BatchAction, DiskCreate, PowerAction, PowerRequest, SnapshotCreate, VmBatch, VmBatchRequest, VmUpdate};
-use virga_crash::{Moment, Part, Step};
+use virga_crash::{Moment, Step};
 use virga_manager::front::limits::Limits;
 use virga_manager::http::local::{Asked, ask};
 use virga_manager::http::{Api, Op};
