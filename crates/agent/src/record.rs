@@ -90,10 +90,12 @@ impl Record {
         order
     }
 
-    /// What an active guest runs with: what was noted at its start and since, or what was defined when nobody could note it.
+    /// What an active guest runs with: what was noted at its start and since, or what was defined when nobody could note it,
+    /// or, after the journal was lost, what the manager says that it was before the edit that is under way. Without that
+    /// nothing would be changed in the guest, and a snapshot would freeze nothing.
     #[must_use]
     pub fn running(&self) -> Option<VmSpec> {
-        self.running_spec.clone().or_else(|| self.defined.as_ref().map(|(s, _)| s.clone()))
+        self.running_spec.clone().or_else(|| self.defined.as_ref().map(|(s, _)| s.clone())).or_else(|| self.order.former_spec.clone())
     }
 
     /// Whether the persistent definition has to be written: it is missing, or was written from something else.

@@ -141,16 +141,6 @@ impl SimHost {
         self.world().guest_writes(vm);
     }
 
-    /// Somebody writes a number into a layer of each disk, whoever stands on it.
-    pub fn write_into(&self, vm: VmId, layer: Option<LayerId>) {
-        let mut w = self.world();
-        w.numbers += 1;
-        let number = w.numbers;
-        w.files.values_mut().filter(|f| f.stored.vm == vm && f.stored.layer == layer).for_each(|f| {
-            let _ = f.written.insert(number);
-        });
-    }
-
     /// What guests wrote that a disk reads as, from this layer down; `None`: from the base.
     #[must_use]
     pub fn reads(&self, disk: DiskId, layer: Option<LayerId>) -> BTreeSet<u64> {

@@ -128,6 +128,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         networks: vec![],
         keep_disks: vec![],
         keep_layers: vec![],
+        former_spec: None,
     }
     .with_real_sha()
 }
