@@ -355,13 +355,8 @@ pub async fn undo(tx: &mut Tx, task: &Task) -> Result<(), Error> {
     let Some(id) = task.doc.snapshot else { return Ok(()) };
     match task.kind {
         TaskKind::SnapshotCreate => drop(virga_store::snapshot::delete(tx, id).await?),
-        TaskKind::SnapshotDelete => {
-            if let Some(mut s) = virga_store::snapshot::get(tx, id).await? {
-                let expected = s.generation;
-                (s.state, s.generation) = (SnapshotState::Ready, expected + 1);
-                virga_store::snapshot::update(tx, &s, expected).await?;
-            }
-        }
+        // A snapshot that was to be deleted stays so. The host may have been told and its answer lost: then its layer holds
+        // later content by now, and nobody may go back to it. Who asks again gets it deleted.
         _ => {}
     }
     Ok(())

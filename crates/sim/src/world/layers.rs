@@ -19,7 +19,13 @@ pub(super) type Kept = BTreeMap<(SnapshotId, DiskId), BTreeSet<u64>>;
 /// A VM whose host has brought about what its row wants, and the host. What is on the way is not judged.
 fn at_rest<'a>(sites: &'a [Arc<Site>], vm: &Vm) -> Option<&'a Arc<Site>> {
     let o = &vm.observed;
-    let rests = o.generation == vm.generation && o.settled && o.error.is_none() && o.merge_error.is_none() && !o.order_lost && vm.desired != Desired::Absent;
+    let rests = vm.former_spec.is_none()
+        && o.generation == vm.generation
+        && o.settled
+        && o.error.is_none()
+        && o.merge_error.is_none()
+        && !o.order_lost
+        && vm.desired != Desired::Absent;
     sites.iter().find(|s| Some(s.id) == vm.host && rests)
 }
 
