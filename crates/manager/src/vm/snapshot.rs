@@ -353,11 +353,10 @@ pub async fn finish(tx: &mut Tx, task: &Task, vm: &Vm) -> Result<bool, Error> {
 /// What the database says.
 pub async fn undo(tx: &mut Tx, task: &Task) -> Result<(), Error> {
     let Some(id) = task.doc.snapshot else { return Ok(()) };
-    match task.kind {
-        TaskKind::SnapshotCreate => drop(virga_store::snapshot::delete(tx, id).await?),
-        // A snapshot that was to be deleted stays so. The host may have been told and its answer lost: then its layer holds
-        // later content by now, and nobody may go back to it. Who asks again gets it deleted.
-        _ => {}
+    // A snapshot that was to be deleted stays so. The host may have been told and its answer lost: then its layer holds later
+    // content by now, and nobody may go back to it. Who asks again gets it deleted.
+    if task.kind == TaskKind::SnapshotCreate {
+        virga_store::snapshot::delete(tx, id).await?;
     }
     Ok(())
 }
