@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Memory of each guest: the tiny guest lives in it, and twenty of them in any machine.
 const MEMORY: &str = "128MiB";
+/// Names of snapshots that each VM has at most.
+const SNAPSHOTS: u64 = 3;
 /// Longest time in which everything must have come to rest after the last kill.
 const REST_MAX: Duration = Duration::from_secs(600);
 
@@ -127,7 +129,8 @@ impl Run {
         let cpus = (1 + self.dice.below(2)).to_string();
         let memory = format!("{}MiB", 128 * (1 + self.dice.below(3)));
         let note = format!("edit {}", self.dice.below(1_000_000));
-        let (verb, args): (&str, Vec<&str>) = match self.dice.below(20) {
+        let snapshot = format!("s{}", self.dice.below(SNAPSHOTS));
+        let (verb, args): (&str, Vec<&str>) = match self.dice.below(24) {
             0..=6 => ("start", vec!["vm", "start", name]),
             7..=9 => ("force off", vec!["vm", "shutdown", name, "--force", "--yes"]),
             10 => ("shutdown", vec!["vm", "shutdown", name, "--timeout", "20s"]),
@@ -138,12 +141,15 @@ impl Run {
             15 => ("edit cpus", vec!["vm", "update", name, "--cpus", &cpus]),
             16 => ("edit memory", vec!["vm", "update", name, "--memory", &memory]),
             17 => ("edit text", vec!["vm", "update", name, "--description", &note]),
-            18 => ("attach disk", vec!["vm", "disk", "attach", name, "--size", "16MiB"]),
+            18 | 19 => ("snapshot", vec!["vm", "snapshot", "create", name, &snapshot]),
+            20 | 21 => ("delete snapshot", vec!["vm", "snapshot", "delete", name, &snapshot, "--yes"]),
+            22 => ("go back", vec!["vm", "snapshot", "revert", name, &snapshot, "--start", "--yes"]),
+            23 => ("attach disk", vec!["vm", "disk", "attach", name, "--size", "16MiB"]),
             _ => ("reboot", vec!["vm", "reboot", name]),
         };
         *self.out.operations.entry(verb).or_default() += 1;
         // Whether or not the answer comes back, the order may have been taken.
-        if matches!(verb, "force off" | "shutdown" | "hibernate" | "reboot") {
+        if matches!(verb, "force off" | "shutdown" | "hibernate" | "reboot" | "go back") {
             self.witness.may_end(name);
         }
         let mut args = args;
@@ -180,6 +186,7 @@ impl Run {
         }
         for n in names {
             self.compare(cloud, n);
+            self.layers_are_there(cloud, n);
         }
         let lost = self.witness.losses();
         self.out.guests = self.witness.seen();
@@ -211,6 +218,18 @@ impl Run {
         });
         if let Err(seen) = agreed {
             self.loss(seen);
+        }
+    }
+
+    /// Every file that a definition names is there, with all that it stands on.
+    fn layers_are_there(&mut self, cloud: &Cloud, name: &str) {
+        let list = cloud.lab.virsh_ok(&["domblklist", name, "--inactive", "--details"]);
+        let files: Vec<&str> = list.lines().filter_map(|l| l.split_whitespace().last()).filter(|f| f.ends_with(".qcow2")).collect();
+        for file in files {
+            let seen = cloud.lab.inside("qemu-img").args(["info", "-U", "--backing-chain", file]).output();
+            if !seen.as_ref().is_ok_and(|o| o.status.success()) {
+                self.loss(format!("a disk of VM {name} cannot be read: {seen:?}"));
+            }
         }
     }
 

@@ -19,6 +19,18 @@ pub const STARTS_MAX: usize = 4;
 /// Milliseconds for which a removed VM's generation is remembered, so that a late order of before is refused.
 pub const GONE_REMEMBERED_MS: i64 = 24 * 3600 * 1000;
 
+/// Lives of an agent that are passed over when its count was lost: starts of which no manager may have heard yet.
+const LIVES_PASSED_OVER: u64 = 256;
+/// Seconds of the wall clock at which lives begin to be counted: the year 2020.
+const FIRST_LIFE_S: i64 = 1_577_836_800;
+
+/// The number of an agent's next life, after `last` (0: its journal is new). A new journal begins at the wall clock, so that
+/// what was said before another one was lost is older, too; where the clock is wrong a manager says so, and
+/// [`Node::count_above`] mends it.
+fn next_life(last: i64, now: Time) -> i64 {
+    if last == 0 { (now.0 / 1_000_000 - FIRST_LIFE_S).clamp(1, i64::from(i32::MAX) / 2) } else { last + 1 }
+}
+
 /// One node.
 pub struct Node {
     pub(crate) host: Arc<dyn Host>,
@@ -29,9 +41,11 @@ pub struct Node {
     pub(crate) starts: Semaphore,
     /// Wakes the report loop.
     pub(crate) changed: Notify,
+    /// The same, for what somebody waits for: an order is settled.
+    pub(crate) settled: Notify,
     /// Held while a newer one is journalled, so that an older one never overwrites it.
     epoch: tokio::sync::Mutex<i64>,
-    /// Revisions of what is said about VMs; the upper half counts the starts of this agent.
+    /// Revisions of what is said about VMs; the upper half names this life of the agent: each start has a higher one.
     revisions: Arc<AtomicU64>,
     /// Numbers the looks at the hypervisor, in the order in which they began.
     looks: AtomicU64,
@@ -200,6 +214,7 @@ impl Slot {
                 accelerator: record.accelerator.clone().filter(|_| active),
                 started_at: record.started_at.filter(|_| active),
                 acts,
+                held_memory_bytes: record.held_memory_bytes(live.state),
                 merge_error: record.merge_error.clone(),
                 error: record.error.clone(),
             },
@@ -238,7 +253,7 @@ impl Node {
         let documents = journal.load().await?;
         let number = |wanted: &str| documents.iter().find(|(n, _)| n == wanted).and_then(|(_, d)| serde_json::from_slice::<i64>(d).ok()).unwrap_or(0);
         let epoch = number("epoch");
-        let starts = number("starts") + 1;
+        let starts = next_life(number("starts"), started_at);
         journal.put("starts", starts.to_string().as_bytes()).await?;
         let revisions = Arc::new(AtomicU64::new((starts.cast_unsigned() << 32) + 1));
         for (name, document) in documents.into_iter().filter(|(n, _)| n != "epoch" && n != "starts") {
@@ -257,6 +272,7 @@ impl Node {
             fetches: Fetches::default(),
             starts: Semaphore::new(STARTS_MAX),
             changed: Notify::new(),
+            settled: Notify::new(),
             epoch: tokio::sync::Mutex::new(epoch),
             revisions,
             looks: AtomicU64::new(0),
@@ -295,9 +311,11 @@ impl Node {
         self.revisions.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// Goes on counting above `known`, and says everything anew: this agent's count was lost with its journal.
+    /// Goes on counting above `known`, and says everything anew: this agent's count was lost with its journal. What the
+    /// lost lives said last may still be under way, and no row knows of it: it goes on well above that, too.
     pub(crate) fn count_above(&self, known: u64) {
-        self.revisions.fetch_max(known.saturating_add(1), Ordering::SeqCst);
+        let life = (known >> 32).saturating_add(LIVES_PASSED_OVER).min(u64::from(u32::MAX >> 1));
+        self.revisions.fetch_max((life << 32).saturating_add(1).max(known.saturating_add(1)), Ordering::SeqCst);
         self.slots().iter().for_each(|s| *lock(&s.said) = Observed::default());
     }
 

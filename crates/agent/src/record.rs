@@ -90,10 +90,12 @@ impl Record {
         order
     }
 
-    /// What an active guest runs with: what was noted at its start and since, or what was defined when nobody could note it.
+    /// What an active guest runs with: what was noted at its start and since, or what was defined when nobody could note it,
+    /// or, after the journal was lost, what the manager says that it was before the edit that is under way. Without that
+    /// nothing would be changed in the guest, and a snapshot would freeze nothing.
     #[must_use]
     pub fn running(&self) -> Option<VmSpec> {
-        self.running_spec.clone().or_else(|| self.defined.as_ref().map(|(s, _)| s.clone()))
+        self.running_spec.clone().or_else(|| self.defined.as_ref().map(|(s, _)| s.clone())).or_else(|| self.order.former_spec.clone())
     }
 
     /// Whether the persistent definition has to be written: it is missing, or was written from something else.
@@ -129,6 +131,13 @@ impl Record {
                 When::Live => c.text(),
             })
             .collect()
+    }
+
+    /// Bytes of the host's memory that the guest still takes although its order says less (V12).
+    #[must_use]
+    pub fn held_memory_bytes(&self, state: VmState) -> Option<u64> {
+        let running = self.running_spec.as_ref().filter(|_| state.takes_memory())?;
+        Some(running.host_memory_bytes()).filter(|held| *held > self.order.spec.host_memory_bytes())
     }
 
     /// What somebody changed behind Virga's back.

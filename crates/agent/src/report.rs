@@ -17,6 +17,8 @@ use crate::record::is_active;
 
 /// Least milliseconds between two reports that go out early: changes in between are gathered.
 const GATHER_MS: u64 = 100;
+/// The same when an order is settled: a task waits for the word.
+const GATHER_SETTLED_MS: u64 = 10;
 /// Milliseconds between two inventories.
 const FACTS_PERIOD_MS: u64 = 30_000;
 /// Milliseconds between two samples of rates.
@@ -63,11 +65,12 @@ pub async fn run(node: Arc<Node>) {
             // In this order, not at random: the same simulation gives the same reports.
             biased;
             () = &mut period => {}
+            () = node.settled.notified() => gather(&node, reporter.ended_at, GATHER_SETTLED_MS).await,
             () = node.changed.notified() => {
-                // What changes together goes out together; what changes alone does not wait for it.
-                let since = node.host.monotonic_ms().saturating_sub(reporter.ended_at);
-                if since < GATHER_MS {
-                    node.host.sleep_ms(GATHER_MS - since).await;
+                tokio::select! {
+                    biased;
+                    () = node.settled.notified() => gather(&node, reporter.ended_at, GATHER_SETTLED_MS).await,
+                    () = gather(&node, reporter.ended_at, GATHER_MS) => {}
                 }
             }
             r = hypervisor.changed() => {
@@ -76,6 +79,14 @@ pub async fn run(node: Arc<Node>) {
                 }
             }
         }
+    }
+}
+
+/// What changes together goes out together; what changes alone does not wait for it: so long after the last report.
+async fn gather(node: &Node, ended_at: u64, ms: u64) {
+    let since = node.host.monotonic_ms().saturating_sub(ended_at);
+    if since < ms {
+        node.host.sleep_ms(ms - since).await;
     }
 }
 

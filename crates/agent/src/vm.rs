@@ -329,7 +329,7 @@ impl Attempt<'_> {
             tracing::error!(vm = %self.slot.id, error = %e, "the journal cannot be written");
             self.host.sleep_ms(RETRY_MS).await;
         }
-        self.node.touch();
+        self.node.settled.notify_one();
     }
 }
 

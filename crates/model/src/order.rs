@@ -45,6 +45,9 @@ pub struct VmOrder {
     /// Layers of the former specification, whose files must stay as long.
     #[serde(default)]
     pub keep_layers: Vec<crate::LayerId>,
+    /// The former specification while an edit is under way: what the guest runs with, for an agent whose journal is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_spec: Option<VmSpec>,
 }
 
 /// An image as an agent needs to know it.

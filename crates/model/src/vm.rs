@@ -524,13 +524,14 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Bytes of memory that it takes of its host at present: it should run, or it does. While an edit is under way the
-    /// larger amount.
+    /// Bytes of memory that it takes of its host at present: it should run, or it does. While an edit is under way, or
+    /// waits for the next start of the guest, the larger amount.
     #[must_use]
     pub fn host_memory_share(&self) -> u64 {
         let former = self.former_spec.as_ref().map_or(0, VmSpec::host_memory_bytes);
         let active = self.desired.is_active() || self.observed.state.takes_memory();
-        if active { self.spec.host_memory_bytes().max(former) } else { 0 }
+        let held = self.observed.held_memory_bytes.unwrap_or(0);
+        if active { self.spec.host_memory_bytes().max(former).max(held) } else { 0 }
     }
 }
 
@@ -575,6 +576,10 @@ pub struct Observed {
     /// When the guest was last started, as the host tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
+    /// Bytes of its host's memory that the running guest takes, while that is more than its settings say: it was given less,
+    /// which comes true with its next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_memory_bytes: Option<u64>,
     /// Why layers that are to be merged are still apart; tried again with every change. The guest is not affected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge_error: Option<Error>,

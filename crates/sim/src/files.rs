@@ -163,6 +163,23 @@ impl SimHost {
         self.world().numbers
     }
 
+    /// Files that a definition that is relied on, a running guest or another layer stands on, and that are not there.
+    #[must_use]
+    pub fn layers_missing(&self, relied_on: impl Fn(VmId) -> bool) -> Vec<(VmId, DiskId, Option<LayerId>)> {
+        let w = self.world();
+        let mut stood_on: Vec<(VmId, DiskId, Option<LayerId>)> =
+            w.files.values().filter(|f| f.stored.layer.is_some()).map(|f| (f.stored.vm, f.stored.id, f.below)).collect();
+        for (vm, d) in w.domains.iter().filter(|(_, d)| d.persistent) {
+            let runs = !matches!(d.state, VmState::Stopped | VmState::Hibernated);
+            let tops = d.defined_tops.iter().filter(|_| relied_on(*vm)).chain(d.writes.iter().filter(|_| runs));
+            stood_on.extend(tops.map(|(disk, layer)| (*vm, *disk, *layer)));
+        }
+        stood_on.retain(|(_, disk, layer)| !w.files.contains_key(&(*disk, *layer)));
+        stood_on.sort_unstable();
+        stood_on.dedup();
+        stood_on
+    }
+
     /// Every disk file: disk and layer.
     #[must_use]
     pub fn disk_files(&self) -> Vec<(DiskId, Option<LayerId>)> {

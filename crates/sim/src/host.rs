@@ -64,6 +64,9 @@ pub(crate) struct SimDomain {
     pub(crate) edited_outside: bool,
     pub(crate) booted_at: u64,
     pub(crate) down_at: Option<u64>,
+    /// Bytes of the host's memory that the guest was started with.
+    #[serde(default)]
+    pub(crate) memory_bytes: u64,
     /// The file of each disk that the running guest writes.
     #[serde(default)]
     pub(crate) writes: BTreeMap<DiskId, Option<LayerId>>,
@@ -187,7 +190,12 @@ impl SimHost {
         {
             let mut w = self.world();
             match (state, w.domains.get_mut(&vm)) {
-                (Some(s), Some(d)) => d.state = s,
+                (Some(s), Some(d)) => {
+                    if s == VmState::Running && matches!(d.state, VmState::Stopped | VmState::Hibernated) {
+                        (d.writes, d.memory_bytes) = (d.defined_tops.clone(), d.order.spec.host_memory_bytes());
+                    }
+                    d.state = s;
+                }
                 (None, Some(d)) if d.state == VmState::Running => d.persistent = false,
                 (None, _) => drop(w.domains.remove(&vm)),
                 _ => {}
@@ -257,6 +265,7 @@ impl SimHost {
             if state == VmState::Running && matches!(d.state, VmState::Stopped | VmState::Hibernated) {
                 d.booted_at = now;
                 d.writes = d.defined_tops.clone();
+                d.memory_bytes = d.order.spec.host_memory_bytes();
             }
             d.state = state;
             d.down_at = None;
@@ -308,6 +317,7 @@ impl Hypervisor for SimHost {
                 edited_outside: false,
                 booted_at: 0,
                 down_at: None,
+                memory_bytes: 0,
                 writes: BTreeMap::new(),
                 defined_tops: BTreeMap::new(),
             });
@@ -398,6 +408,11 @@ impl Hypervisor for SimHost {
                 w.guest_writes(order.id);
                 w.take_layer(order, *layer)?;
                 w.guest_writes(order.id);
+            }
+            Change::Memory { .. } => {
+                if let Some(d) = w.domains.get_mut(&order.id) {
+                    d.memory_bytes = order.spec.host_memory_bytes();
+                }
             }
             Change::AttachDisk(disk) => {
                 let top = order.spec.disk_files(disk, |l| w.files.contains_key(&(disk.id, Some(l)))).pop().flatten();

@@ -70,7 +70,18 @@ impl SimHost {
         }
         w.networks.extend(order.networks.iter().map(|n| n.id));
         let tops = w.tops(&order, &BTreeMap::new());
-        let domain = SimDomain { writes: tops.clone(), defined_tops: tops, order, state, persistent: true, edited_outside: false, booted_at, down_at: None };
+        let memory_bytes = order.spec.host_memory_bytes();
+        let domain = SimDomain {
+            writes: tops.clone(),
+            defined_tops: tops,
+            order,
+            state,
+            persistent: true,
+            edited_outside: false,
+            booted_at,
+            down_at: None,
+            memory_bytes,
+        };
         let digest = digest(&domain);
         w.domains.insert(domain.order.id, domain);
         digest

@@ -21,6 +21,8 @@ const IMAGE: &[u8] = b"content of an image";
 struct FakeManager {
     vms: Mutex<BTreeMap<VmId, VmReport>>,
     fetches: Mutex<u32>,
+    /// What the rows know; said once.
+    behind: Mutex<u64>,
 }
 
 #[async_trait]
@@ -31,7 +33,7 @@ impl Link for FakeManager {
             vms.clear();
         }
         vms.extend(report.vms.iter().map(|v| (v.id, v.clone())));
-        Ok(ReportAck::default())
+        Ok(ReportAck { behind: std::mem::take(&mut *self.behind.lock().unwrap()), ..ReportAck::default() })
     }
 
     async fn fetch_image(&self, _image: &ImageRef, offset: u64) -> Result<BoxStream<'static, Result<Vec<u8>>>> {
@@ -128,6 +130,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         networks: vec![],
         keep_disks: vec![],
         keep_layers: vec![],
+        former_spec: None,
     }
     .with_real_sha()
 }
@@ -369,6 +372,25 @@ async fn an_agent_that_lost_its_journal_tells_what_runs_and_takes_it_over_when_t
     let before = starts();
     let r = lab.bring(&order(1, 3, Desired::Running)).await.observed;
     assert_eq!((r.state, r.settled, starts()), (VmState::Running, true, before), "taken over, not started again");
+}
+
+/// What an earlier life of the agent said may still be under way when its journal is lost: it must be older than anything
+/// that the next life says (V5).
+#[tokio::test]
+async fn a_report_names_the_life_of_its_agent() {
+    let mut lab = Lab::new().await;
+    let vm = VmId(Uuid::from_u128(1));
+    let life = |r: VmReport| r.observed.revision >> 32;
+    let first = life(lab.bring(&order(1, 3, Desired::Running)).await);
+    lab.journal = MemoryJournal::new();
+    lab.restart_agent().await;
+    lab.clock.run_for(10_000).await;
+    let second = life(lab.report(vm));
+    assert!(second > first, "{first}, {second}");
+    // Where the clock was wrong the rows know more: their lives are passed over, and those of which they may not know yet.
+    *lab.manager.behind.lock().unwrap() = ((second + 1000) << 32) + 5;
+    lab.clock.run_for(10_000).await;
+    assert!(life(lab.report(vm)) > second + 1000 + 100);
 }
 
 #[tokio::test]

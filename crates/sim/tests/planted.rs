@@ -9,23 +9,26 @@ use virga_sim::world::schedule::{Options, run};
 /// What finds each bug: the seed, and the invariant that does not hold.
 fn finds(plant: Plant) -> (u64, &'static str) {
     match plant {
-        Plant::AgentIgnoresGeneration => (200_002, "V5"),
-        Plant::SilentIsStopped => (1, "V4"),
-        Plant::ActWithoutTaskId => (1, "V6"),
+        Plant::AgentIgnoresGeneration => (1, "V5"),
+        Plant::SilentIsStopped => (200_003, "V4"),
+        Plant::ActWithoutTaskId => (11, "V6"),
         Plant::VolumesBeforeUndefine => (200_001, "V8"),
-        Plant::ReportOverwritesNewer => (4, "V5"),
+        Plant::ReportOverwritesNewer => (200_001, "V5"),
         Plant::PlacementIgnoresMemory => (2, "V12"),
         Plant::JournalAfterAnswer => (1, "V6"),
-        Plant::WallClockForSilence => (100_002, "clock"),
-        Plant::KeyNotKept => (3, "V6"),
-        Plant::UnknownIsDestroyed => (3, "V9"),
+        Plant::WallClockForSilence => (200_005, "clock"),
+        Plant::KeyNotKept => (2, "V6"),
+        Plant::UnknownIsDestroyed => (18, "V9"),
         Plant::CleanupForgotten => (200_001, "W4"),
         Plant::OrderToWrongHost => (200_001, "V1"),
-        Plant::SameAddress => (5, "V13"),
-        Plant::NoDeadline => (2, "W1"),
-        Plant::ShutdownIsPowerOff => (200_002, "V5/V9"),
-        Plant::EverythingIsNews => (2, "W7"),
-        Plant::ChangesAreKeptQuiet => (200_001, "W1"),
+        Plant::SameAddress => (100_001, "V13"),
+        Plant::NoDeadline => (100_001, "W1"),
+        Plant::ShutdownIsPowerOff => (1, "V5/V9"),
+        Plant::EverythingIsNews => (1, "W7"),
+        Plant::ChangesAreKeptQuiet => (100_001, "W1"),
+        Plant::FrozenIsWritten => (1, "V7"),
+        Plant::MergedLayerStays => (9, "W4"),
+        Plant::MergeTakesTheLower => (200_002, "V7"),
     }
 }
 

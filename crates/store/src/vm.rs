@@ -300,7 +300,8 @@ pub async fn with_states(tx: &mut Tx, ids: &[VmId]) -> Result<Vec<(RowState, Vm)
 /// What the database says.
 pub async fn observe(tx: &mut Tx, id: VmId, observed: &Observed, host: HostId) -> Result<bool, StoreError> {
     let sql = "UPDATE vm SET observed = $1, observed_state = $2, observed_generation = $3, settled = $4, drift = $5, ips = $6, version = version + 1, \
-               share_bytes = CASE WHEN desired IN ('running', 'paused') OR $9 = 1 THEN need_memory_bytes ELSE 0 END \
+               share_bytes = CASE WHEN NOT (desired IN ('running', 'paused') OR $9 = 1) THEN 0 \
+               WHEN need_memory_bytes > $10 THEN need_memory_bytes ELSE $10 END \
                WHERE id = $7 AND host_id = $8 AND observed_generation <= $3 AND observed <> $1 RETURNING share_bytes";
     let Some(before) = tx.opt("SELECT share_bytes FROM vm WHERE id = $1", args![id]).await? else { return Ok(false) };
     let a = args![
@@ -313,6 +314,7 @@ pub async fn observe(tx: &mut Tx, id: VmId, observed: &Observed, host: HostId) -
         id,
         host,
         observed.state.takes_memory(),
+        observed.held_memory_bytes.unwrap_or(0),
     ];
     let Some(after) = tx.opt(sql, a).await? else { return Ok(false) };
     if after.int("share_bytes")? != before.int("share_bytes")? {

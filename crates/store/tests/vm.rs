@@ -169,6 +169,35 @@ async fn observing_goes_forward_only_and_from_the_present_host_only() {
     }
 }
 
+/// Less memory for a running guest frees nothing before its next start (V12).
+#[tokio::test]
+async fn what_a_running_guest_still_holds_counts_for_its_host() {
+    for store in stores().await {
+        let mut tx = store.write().await.unwrap();
+        world(&mut tx).await;
+        let mut v = vm_row(100, "web", anna());
+        (v.host, v.generation) = (Some(h1()), 5);
+        vm::insert(&mut tx, &v).await.unwrap();
+        let share = async |tx: &mut virga_store::Tx| virga_store::host::loads(tx).await.unwrap().get(&h1()).map_or(0, |l| l.memory_bytes);
+        let settled = v.spec.host_memory_bytes();
+        let held = settled + (4 << 30);
+        let o = Observed { generation: 5, state: VmState::Running, held_memory_bytes: Some(held), ..Observed::default() };
+        assert!(vm::observe(&mut tx, v.id, &o, h1()).await.unwrap());
+        assert_eq!(share(&mut tx).await, held);
+        // Writing the row for another reason keeps it.
+        let row = vm::get(&mut tx, v.id).await.unwrap().unwrap();
+        vm::update(&mut tx, &row, 5).await.unwrap();
+        assert_eq!(share(&mut tx).await, held);
+        let o = Observed { held_memory_bytes: None, ..o };
+        assert!(vm::observe(&mut tx, v.id, &o, h1()).await.unwrap());
+        assert_eq!(share(&mut tx).await, settled);
+        let o = Observed { state: VmState::Stopped, ..o };
+        assert!(vm::observe(&mut tx, v.id, &o, h1()).await.unwrap());
+        let wanted = if v.desired.is_active() { settled } else { 0 };
+        assert_eq!(share(&mut tx).await, wanted);
+    }
+}
+
 #[tokio::test]
 async fn placement_and_repair_see_what_they_need() {
     for store in stores().await {

@@ -113,11 +113,11 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
         Write::FinishEdit => {
             let mut vm = vm()?;
             let former = vm.former_spec.take();
-            let given_up = former.is_some_and(|f| gives_up(&f, &vm.spec));
+            let mut given_up = former.is_some_and(|f| gives_up(&f, &vm.spec));
             let mut failed = vm.observed.error.is_some();
             if task.doc.snapshot.is_some() {
                 failed |= task.kind == TaskKind::SnapshotDelete && vm.observed.merge_error.is_some();
-                crate::vm::snapshot::finish(tx, task, &vm).await?;
+                given_up |= crate::vm::snapshot::finish(tx, task, &vm).await?;
                 if vm.observed.merge_error.is_none() && !failed {
                     vm.spec.layers.merges.clear();
                 }

@@ -79,6 +79,7 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
         images,
         networks,
         keep_disks,
+        former_spec: vm.former_spec.clone(),
         keep_layers: vm.former_spec.iter().flat_map(|s| s.layers.list.iter().map(|l| l.id)).collect(),
     })
 }

@@ -45,12 +45,12 @@ pub async fn run(manager: Arc<Manager>, mut stop: watch::Receiver<bool>) {
     let mut counted: Option<Duration> = None;
     let mut clock = WallClock::default();
     while !*stop.borrow() {
+        // At every turn: a clock that was ahead for a few seconds only has written wrong times as well.
+        let set_back = clock.was_set_back(manager.now(), manager.steady());
         if counted.is_none_or(|at| manager.steady().saturating_sub(at) >= COUNT_EVERY) {
             counted = Some(manager.steady());
             look_at_the_queue(&manager).await;
-            if clock.was_set_back(manager.now(), manager.steady())
-                && let Err(e) = wall_clock::bring_back(&manager, LEASE_SECONDS).await
-            {
+            if set_back && let Err(e) = wall_clock::bring_back(&manager, LEASE_SECONDS).await {
                 tracing::warn!(error = %e, "times of tasks cannot be brought back");
             }
         }

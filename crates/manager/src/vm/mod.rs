@@ -142,7 +142,8 @@ impl Room {
             return Err(op.veil(no_room(vm, host, reasons)));
         }
         if active {
-            host.allocated_memory_bytes = without.allocated_memory_bytes.saturating_add(spec.host_memory_bytes());
+            let held = vm.observed.held_memory_bytes.unwrap_or(0);
+            host.allocated_memory_bytes = without.allocated_memory_bytes.saturating_add(spec.host_memory_bytes().max(held));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use virga_model::role::Privilege;
 use virga_model::snapshot::{SNAPSHOTS_MAX, Snapshot, SnapshotKind, SnapshotState, check_note};
 use virga_model::task::{ObjectRef, Task, TaskDoc, TaskKind};
 use virga_model::vm::{AgentState, Desired, DiskMode, DiskSpec, StopMode, Vm, VmSpec, VmState};
-use virga_model::{Error, LayerId, SnapshotId, name};
+use virga_model::{DiskId, Error, LayerId, SnapshotId, name};
 use virga_store::Tx;
 
 fn shape(s: Snapshot, vm: &Vm) -> Shape {
@@ -315,12 +315,14 @@ async fn settings(tx: &mut Tx, vm: &Vm, row: &Snapshot, plan: &mut Vec<PlanStep>
     Ok(spec)
 }
 
-/// The edit of the VM's layers is done: the rows of its snapshots follow, in the transaction that says so.
+/// The edit of the VM's layers is done: the rows of its snapshots follow, in the transaction that says so. Answers whether
+/// the host still has disks that nothing needs any more: they were detached before, and the deleted snapshot kept them.
 ///
 /// # Errors
 /// What the database says.
-pub async fn finish(tx: &mut Tx, task: &Task, vm: &Vm) -> Result<(), Error> {
-    for mut s in virga_store::snapshot::of_vm(tx, vm.id).await? {
+pub async fn finish(tx: &mut Tx, task: &Task, vm: &Vm) -> Result<bool, Error> {
+    let all = virga_store::snapshot::of_vm(tx, vm.id).await?;
+    for mut s in all.clone() {
         let layer = renamed(s.layer, &vm.spec.layers.merges);
         let ready = task.kind == TaskKind::SnapshotCreate && task.doc.snapshot == Some(s.id) && s.state == SnapshotState::Creating;
         if layer != s.layer || ready {
@@ -339,8 +341,10 @@ pub async fn finish(tx: &mut Tx, task: &Task, vm: &Vm) -> Result<(), Error> {
         && let Some(id) = task.doc.snapshot
     {
         virga_store::snapshot::delete(tx, id).await?;
+        let needed = |d: DiskId| vm.spec.disks.iter().chain(all.iter().filter(|s| s.id != id).flat_map(|s| &s.spec.disks)).any(|n| n.id == d);
+        return Ok(all.iter().filter(|s| s.id == id).flat_map(|s| &s.spec.disks).any(|d| !needed(d.id)));
     }
-    Ok(())
+    Ok(false)
 }
 
 /// The edit is taken back: so is the row of its snapshot.
@@ -349,16 +353,10 @@ pub async fn finish(tx: &mut Tx, task: &Task, vm: &Vm) -> Result<(), Error> {
 /// What the database says.
 pub async fn undo(tx: &mut Tx, task: &Task) -> Result<(), Error> {
     let Some(id) = task.doc.snapshot else { return Ok(()) };
-    match task.kind {
-        TaskKind::SnapshotCreate => drop(virga_store::snapshot::delete(tx, id).await?),
-        TaskKind::SnapshotDelete => {
-            if let Some(mut s) = virga_store::snapshot::get(tx, id).await? {
-                let expected = s.generation;
-                (s.state, s.generation) = (SnapshotState::Ready, expected + 1);
-                virga_store::snapshot::update(tx, &s, expected).await?;
-            }
-        }
-        _ => {}
+    // A snapshot that was to be deleted stays so. The host may have been told and its answer lost: then its layer holds later
+    // content by now, and nobody may go back to it. Who asks again gets it deleted.
+    if task.kind == TaskKind::SnapshotCreate {
+        virga_store::snapshot::delete(tx, id).await?;
     }
     Ok(())
 }

@@ -338,8 +338,14 @@ impl Cloud {
         *self.wire.fault.lock().unwrap() = fault;
     }
 
-    fn living(&self) -> (Arc<Manager>, Arc<Life>) {
+    /// The manager that lives, and its life.
+    pub fn living(&self) -> (Arc<Manager>, Arc<Life>) {
         self.manager.lock().unwrap().clone()
+    }
+
+    /// Tells when this cloud ends.
+    pub fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped.clone()
     }
 
     /// Another manager goes on: the last one was killed, or sleeps for longer than its leases.
@@ -352,7 +358,7 @@ impl Cloud {
     }
 
     /// Sees to whoever died or froze.
-    async fn attend(&mut self) {
+    pub async fn attend(&mut self) {
         for part in self.plan.take_deaths() {
             match part {
                 Part::Agent => self.start_agent().await,

@@ -9,6 +9,7 @@
 mod check;
 mod cloud;
 mod points;
+mod request;
 mod scenario;
 mod snapshot;
 

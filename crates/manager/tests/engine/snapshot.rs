@@ -91,7 +91,8 @@ pub async fn delete(cloud: &Cloud, n: u128) -> Task {
 /// Layers that could not be merged leave their snapshot half gone; whoever asks again gets it done.
 pub async fn mend(cloud: &mut Cloud, task: &Task, what: &str) {
     if task.kind == TaskKind::SnapshotDelete && snapshots(cloud).await.iter().any(|s| s.state == SnapshotState::Deleting) {
-        assert_eq!(task.state, TaskState::Failed, "{what}");
+        // One that was stopped, too: whether the host has begun nobody can say.
+        assert_ne!(task.state, TaskState::Succeeded, "{what}");
         let again = delete(cloud, 2).await;
         let again = cloud.watch(again.id).await;
         assert_eq!(again.state, TaskState::Succeeded, "asked again: {again:?}: {what}");

@@ -2,11 +2,12 @@
 //!
 //! Checkers read rows and machines, and change nothing. What moves is no violation: a difference between a row and a
 //! machine counts when it stands for [`STANDING_MS`]. V5 and V9 are also judged at the moment of the deed, in
-//! `machine.rs`, `manager.rs` and `journal.rs`, where the order is known.
+//! `machine.rs`, `manager.rs` and `journal.rs`, where the order is known. What is about layers is in `layers.rs`.
 
 use super::command::Command;
 use super::ctx::Ctx;
 use super::host::{Hypervising, Site};
+use super::layers;
 use super::life::State;
 use super::net::Way;
 use super::turn::lock;
@@ -17,6 +18,7 @@ use virga_api::v1::BatchAction;
 use virga_model::filter;
 use virga_model::host::MEMORY_RESERVED_BYTES;
 use virga_model::role::Visible;
+use virga_model::snapshot::Snapshot;
 use virga_model::task::{Cause, ObjectRef, Task, TaskKind, TaskState};
 use virga_model::vm::{Desired, Vm, VmState};
 use virga_model::{Error, HostId, VmId};
@@ -58,11 +60,15 @@ pub struct Memory {
     generations: BTreeMap<VmId, i64>,
     standing: BTreeMap<String, u64>,
     event: i64,
+    snapshots: super::layers::Kept,
 }
 
 /// One look at everything.
 pub struct Look {
-    vms: Vec<Vm>,
+    /// Every VM's row.
+    pub vms: Vec<Vm>,
+    /// The snapshots of those that have layers.
+    pub snapshots: Vec<Snapshot>,
     active: Vec<Task>,
     loads: Vec<(HostId, u64)>,
 }
@@ -72,7 +78,11 @@ async fn look(ctx: &Ctx) -> Result<Look, Error> {
     let mut tx = ctx.store.read().await?;
     let (vms, active) = (vms(&mut tx).await?, active_tasks(&mut tx).await?);
     let loads = virga_store::host::loads(&mut tx).await?.into_iter().map(|(h, l)| (h, l.memory_bytes)).collect();
-    Ok(Look { vms, active, loads })
+    let mut snapshots = Vec::new();
+    for vm in vms.iter().filter(|v| !v.spec.layers.is_plain()) {
+        snapshots.extend(virga_store::snapshot::of_vm(&mut tx, vm.id).await?);
+    }
+    Ok(Look { vms, snapshots, active, loads })
 }
 
 /// Looks, while the world goes on.
@@ -85,6 +95,8 @@ pub async fn sample(ctx: &Ctx, memory: &mut Memory) -> Result<(), Error> {
     v4_rows_are_true(ctx, memory, &l);
     v5_generations(ctx, memory, &l);
     v8_disks_are_there(ctx);
+    layers::v8_layers_are_there(ctx);
+    layers::v7_snapshots_keep_what_they_hold(ctx, &mut memory.snapshots, &l);
     v11_loads_are_sums(ctx, &l);
     v12_memory(ctx);
     v13_unique(ctx, &l);
@@ -106,6 +118,7 @@ pub async fn settled(ctx: &Ctx, people: &People) -> Result<(), Error> {
     w1_all_tasks_ended(ctx, &l);
     w3_desired_is_observed(ctx, &l, &all);
     w4_nothing_is_left_over(ctx, &l);
+    layers::w4_no_layer_is_left_over(ctx, &l);
     v6_requests(ctx, people, &all);
     v6_acts(ctx, &all);
     v9_removals_were_asked_for(ctx, people, &l, &all);
@@ -255,7 +268,7 @@ fn v12_memory(ctx: &Ctx) {
     for site in ctx.sites() {
         let w = site.sim.world();
         let guests = w.domains.iter().filter(|(_, d)| matches!(d.state, VmState::Running | VmState::Paused | VmState::Crashed));
-        let (ids, bytes): (Vec<VmId>, Vec<u64>) = guests.map(|(id, d)| (*id, d.order.spec.host_memory_bytes())).unzip();
+        let (ids, bytes): (Vec<VmId>, Vec<u64>) = guests.map(|(id, d)| (*id, d.memory_bytes)).unzip();
         drop(w);
         let ours = !ids.iter().any(|id| lock(&ctx.book).meddled.contains(id));
         let sum: u64 = bytes.iter().sum();
@@ -318,7 +331,11 @@ async fn silence_is_told_by_the_steady_clock(ctx: &Ctx, memory: &mut Memory) -> 
         let Some(site) = ctx.sites().into_iter().find(|s| s.id == id) else { continue };
         let quiet_for = ctx.now().saturating_sub(site.heard_at.load(Ordering::SeqCst));
         let quiet_till = ctx.now().saturating_sub(site.gap_ended_at.load(Ordering::SeqCst));
-        if e.kind == "host.silent" && quiet_for < NOT_SILENT_MS && quiet_till > NOT_SILENT_MS {
+        // A manager that has not heard the host in its life goes by the time in the row, which a wrong clock misreads.
+        let offices = ctx.offices();
+        let heard_at = site.heard_at.load(Ordering::SeqCst);
+        let misread = offices.iter().any(|o| o.clock_s.load(Ordering::SeqCst) != 0) && offices.iter().all(|o| heard_at < o.since_ms());
+        if e.kind == "host.silent" && !misread && quiet_for < NOT_SILENT_MS && quiet_till > NOT_SILENT_MS {
             ctx.violated("clock", &format!("{} is called silent {quiet_for} ms after its last report", site.name));
         }
     }
@@ -368,6 +385,10 @@ fn w4_nothing_is_left_over(ctx: &Ctx, l: &Look) {
         for d in disks {
             match row(d.vm) {
                 None => ctx.violated("W4", &format!("{} has a disk of {}, which has no row there", site.name, d.vm)),
+                // A snapshot can bring it back.
+                Some(v) if l.snapshots.iter().any(|s| s.vm == v.id && s.spec.disks.iter().any(|k| k.id == d.id)) => {}
+                // A guest whose memory is saved goes on with the files that it had.
+                Some(v) if v.observed.state == VmState::Hibernated => {}
                 // A disk that was detached while the guest could not let it go goes with its next stop.
                 Some(v) if !v.spec.disks.iter().any(|s| s.id == d.id) && v.observed.pending.is_empty() && v.observed.error.is_none() => {
                     ctx.violated("W4", &format!("{} has a disk of {} that is in no specification", site.name, d.vm));

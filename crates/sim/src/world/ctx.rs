@@ -38,6 +38,8 @@ pub struct Book {
     pub taken: BTreeMap<VmId, (u64, Observed)>,
     /// Reboots and resets that guests met.
     pub acts: BTreeMap<VmId, u32>,
+    /// For each VM the order that a newer one took the place of in a journal, and when.
+    pub former: BTreeMap<VmId, (u64, VmOrder)>,
     /// Hosts whose guests' definitions or states others changed.
     pub meddled: BTreeSet<VmId>,
 }

@@ -164,6 +164,14 @@ impl Site {
         Some(record.order.generation)
     }
 
+    /// Whether the journal says that the definition of a VM can be started as it is.
+    #[must_use]
+    pub fn relies_on_definition(&self, vm: VmId) -> bool {
+        let documents = lock(&self.disk.documents);
+        let record = documents.get(&vm.to_string()).and_then(|d| serde_json::from_slice::<virga_agent::record::Record>(d).ok());
+        record.is_some_and(|r| r.defined.is_some())
+    }
+
     /// Starts an agent when none runs and there is power.
     pub fn start_agent(self: &Arc<Site>, ctx: &Arc<Ctx>) {
         if self.agent_runs() || !self.powered() {

@@ -14,7 +14,7 @@ use virga_agent::record::Record;
 use virga_model::Error;
 
 /// Milliseconds of a durable write.
-const WRITE_MS: u64 = 2;
+pub(super) const WRITE_MS: u64 = 2;
 /// Milliseconds after which a planted bug writes what it has promised.
 const PROMISE_MS: u64 = 3_000;
 
@@ -32,12 +32,16 @@ impl SimJournal {
     /// Puts a document on the disk; the log of an agent never goes back (V5).
     fn land(&self, name: &str, content: &[u8]) {
         let mut documents = lock(&self.disk.documents);
-        let generation = |d: &[u8]| serde_json::from_slice::<Record>(d).ok().map(|r| r.order.generation);
-        let before = documents.get(name).and_then(|d| generation(d));
-        if let (Some(before), Some(after)) = (before, generation(content))
-            && after < before
-        {
-            self.ctx.violated("V5", &format!("the agent's record of {name} goes back from generation {before} to {after}"));
+        let order = |d: &[u8]| serde_json::from_slice::<Record>(d).ok().map(|r| r.order);
+        let before = documents.get(name).and_then(|d| order(d));
+        if let (Some(before), Some(after)) = (before, order(content)) {
+            let (b, a) = (before.generation, after.generation);
+            if a < b {
+                self.ctx.violated("V5", &format!("the agent's record of {name} goes back from generation {b} to {a}"));
+            }
+            if a > b {
+                lock(&self.ctx.book).former.insert(before.id, (self.ctx.now(), before));
+            }
         }
         documents.insert(name.into(), content.to_vec());
     }

@@ -107,6 +107,13 @@ impl Machine {
         }
     }
 
+    /// The order before the newest, while the agent does not know yet that the newest is in its journal. An order counts
+    /// from its answer on.
+    fn not_known_yet(&self, vm: VmId) -> Option<VmOrder> {
+        let book = lock(&self.ctx.book);
+        book.former.get(&vm).filter(|(at, _)| self.ctx.now() <= at + super::journal::WRITE_MS).map(|(_, o)| o.clone())
+    }
+
     /// Judges what the agent asks for by the newest order in its journal, which is answered in words. What is under way
     /// when a newer one comes cannot be called back.
     fn judge(&self, vm: VmId, deed: Deed) -> String {
@@ -118,6 +125,7 @@ impl Machine {
             None => self.ctx.violated("V9", &format!("{word} of {vm} without any order in the journal")),
             // Who goes back to a snapshot switches off what runs on the other branch.
             Some(r) if matches!(deed, Deed::PowerOff | Deed::Discard) && leaves_branch(&r) => {}
+            Some(_) if self.not_known_yet(vm).is_some_and(|o| deed.is_asked_for(&o, state)) => {}
             Some(r) if !deed.is_asked_for(&r.order, state) => self.ctx.violated("V5/V9", &format!("{word} of {vm}, which its newest {head} does not ask for")),
             Some(_) => {}
         }
@@ -286,6 +294,9 @@ impl Hypervisor for Machine {
     async fn change_live(&self, order: &VmOrder, change: &Change) -> Result<()> {
         self.ask().await?;
         self.ctx.say(format!("{} change {} (order {}): {}", self.disk.host, order.id, order.generation, change.text()));
+        if self.ctx.planted(Plant::FrozenIsWritten) && matches!(change, Change::TakeLayer(_)) {
+            return Ok(());
+        }
         let r = self.inner.change_live(order, change).await;
         self.after(r).await
     }
@@ -309,7 +320,13 @@ impl Hypervisor for Machine {
     async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         self.ask().await?;
         self.store().await?;
+        if self.ctx.planted(Plant::MergedLayerStays) {
+            return Ok(());
+        }
         let r = self.inner.merge(order, disk, merge, progress).await;
+        if self.ctx.planted(Plant::MergeTakesTheLower) {
+            self.inner.disk_remove(order.id, disk, merge.into).await?;
+        }
         self.after(r).await
     }
 

@@ -10,6 +10,7 @@ pub mod command;
 pub mod ctx;
 pub mod host;
 mod journal;
+mod layers;
 pub mod life;
 pub mod log;
 mod machine;
@@ -284,6 +285,13 @@ impl World {
             }
             Ok(false) => Err("there is no active task".into()),
             Err(e) => Err(e.message),
+        }
+    }
+
+    /// Every running guest writes a number of its own into each of its disks.
+    pub fn guests_write(&self) {
+        for site in self.ctx.sites().iter().filter(|s| s.powered()) {
+            site.guests().into_iter().for_each(|(vm, ..)| site.sim.guest_writes(vm));
         }
     }
 

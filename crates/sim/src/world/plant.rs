@@ -40,11 +40,17 @@ pub enum Plant {
     EverythingIsNews,
     /// An effect is done, and the agent forgets to report it.
     ChangesAreKeptQuiet,
+    /// A snapshot is taken, and the running guest goes on writing into what it froze.
+    FrozenIsWritten,
+    /// The layer that a merge leaves over stays.
+    MergedLayerStays,
+    /// A merge takes the lower layer away instead of the upper one.
+    MergeTakesTheLower,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 17] = [
+    pub const ALL: [Plant; 20] = [
         Plant::AgentIgnoresGeneration,
         Plant::SilentIsStopped,
         Plant::ActWithoutTaskId,
@@ -62,5 +68,8 @@ impl Plant {
         Plant::ShutdownIsPowerOff,
         Plant::EverythingIsNews,
         Plant::ChangesAreKeptQuiet,
+        Plant::FrozenIsWritten,
+        Plant::MergedLayerStays,
+        Plant::MergeTakesTheLower,
     ];
 }

@@ -89,6 +89,8 @@ struct Draw {
     managers: Vec<String>,
     vms: Vec<String>,
     made: u64,
+    /// Snapshots that were asked for: the VM, and the name.
+    snapshots: Vec<(String, String)>,
 }
 
 impl Draw {
@@ -120,18 +122,33 @@ impl Draw {
         }
     }
 
+    /// A snapshot more, back to one, or one less.
+    fn snapshot(&mut self, vm: String) -> Command {
+        let known = self.rng.pick(&self.snapshots).cloned().filter(|_| self.rng.chance(550));
+        match known {
+            Some((vm, name)) if self.rng.chance(450) => Command::SnapshotRevert { vm, name },
+            Some((vm, name)) => Command::SnapshotDelete { vm, name },
+            None => {
+                let name = format!("s{}", self.snapshots.len() + 1);
+                self.snapshots.push((vm.clone(), name.clone()));
+                Command::SnapshotCreate { vm, name }
+            }
+        }
+    }
+
     /// What somebody asks for.
     fn wish(&mut self) -> Command {
         use PowerAction as A;
         let n = self.rng.between(0, 99);
         let vm = self.vm();
         match n {
-            0..=17 => self.create(),
-            18..=57 => {
+            0..=14 => self.create(),
+            15..=44 => {
                 let actions = [A::Start, A::Start, A::Shutdown, A::Shutdown, A::ForceOff, A::Reboot, A::Reset, A::Pause, A::Resume, A::Hibernate, A::Wake];
                 let action = self.rng.pick(&actions).copied().unwrap_or(A::Start);
                 Command::Power { vm, action, timeout_s: u32::try_from(self.rng.between(5, 40)).unwrap_or(5), then_force: self.rng.chance(400) }
             }
+            45..=57 => self.snapshot(vm),
             58..=62 => Command::Cpus { vm, cpus: u32::try_from(self.rng.between(1, 4)).unwrap_or(1) },
             63..=65 => Command::Memory { vm, memory_mib: 512 * self.rng.between(1, 5) },
             66..=67 => Command::NicAdd { vm },
@@ -252,7 +269,7 @@ fn draw(seed: u64) -> (Start, Vec<(u64, Command)>, u64) {
     let managers = usize::try_from(if rng.chance(500) { 1 } else { 2 }).unwrap_or(1);
     let rates = rates(&rng);
     let names = hosts.iter().map(|(n, _)| n.clone()).collect();
-    let mut d = Draw { rates, hosts: names, managers: (1..=managers).map(|n| format!("m{n}")).collect(), vms: Vec::new(), made: 0, rng };
+    let mut d = Draw { rates, hosts: names, managers: (1..=managers).map(|n| format!("m{n}")).collect(), vms: Vec::new(), made: 0, snapshots: Vec::new(), rng };
     let mut commands = Vec::new();
     if d.rng.chance(600) {
         let w = |d: &Draw, high: u64| if d.rng.chance(400) { 0 } else { d.rng.between(0, high) };
@@ -298,6 +315,7 @@ async fn one(options: Options, turns: Turns) -> Result<Outcome, Error> {
     for (at, c) in commands.iter().filter(|(at, _)| *at < end) {
         while look <= *at {
             w.run_until(look).await;
+            w.guests_write();
             check::sample(&w.ctx, &mut memory).await?;
             look += LOOK_MS;
         }
@@ -306,6 +324,7 @@ async fn one(options: Options, turns: Turns) -> Result<Outcome, Error> {
     }
     while look <= end {
         w.run_until(look).await;
+        w.guests_write();
         check::sample(&w.ctx, &mut memory).await?;
         look += LOOK_MS;
     }
@@ -326,6 +345,7 @@ async fn converge(w: &mut World, memory: &mut check::Memory, end: u64) -> Result
     while w.ctx.now() < end + BOUND_MS {
         let now = w.ctx.now();
         w.run_until(now + wait).await;
+        w.guests_write();
         check::sample(&w.ctx, memory).await?;
         // Nothing that was seen can be undone: a violation ends the seed.
         if !w.ctx.violations().is_empty() {
