@@ -61,6 +61,11 @@ fn inputs_of_the_vhdx_target_are_stood() {
 }
 
 #[test]
+fn inputs_of_package_targets_are_stood() {
+    ["ova-tar", "ovf", "ovf-manifest"].iter().for_each(|n| stands(virga_fuzz::target(n).unwrap()));
+}
+
+#[test]
 fn inputs_of_the_list_target_are_stood() {
     stands(virga_fuzz::target("list").unwrap());
 }
@@ -68,7 +73,7 @@ fn inputs_of_the_list_target_are_stood() {
 /// A target that is in none of the tests above would never be run.
 #[test]
 fn every_target_has_a_corpus_of_few_kilobytes() {
-    assert_eq!(TARGETS.len(), 7 + 5 + 4 + 6 + 1, "give the new target a place in one of the tests above");
+    assert_eq!(TARGETS.len(), 7 + 5 + 4 + 6 + 1 + 3, "give the new target a place in one of the tests above");
     for t in TARGETS {
         let bytes: usize = corpus(&root(), t).unwrap().iter().map(Vec::len).sum();
         assert!(bytes < 100_000, "{}: {bytes} bytes", t.name);

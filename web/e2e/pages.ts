@@ -3,6 +3,7 @@ export const PAGES = [
   '/',
   '/vms',
   '/vms/new',
+  '/vms/import',
   '/vms/web-1',
   '/vms/web-1/configure',
   '/vms/web-1/disks',

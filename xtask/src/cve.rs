@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 /// The register.
 pub const REGISTER: &str = "docs/dev/cve.md";
-/// The hostile images, each named for a flaw.
-const HOSTILE: &str = "tests/src/images/hostile.rs";
+/// The hostile images and packages, each named for a flaw.
+const HOSTILE: [&str; 2] = ["tests/src/images/hostile.rs", "tests/src/images/hostile_ova.rs"];
 
 /// The number in a test's name, `cve_2015_5160_…`, as `CVE-2015-5160`.
 fn number(test: &str) -> Option<String> {
@@ -42,17 +42,19 @@ pub fn tests() -> Result<BTreeMap<String, String>> {
 pub fn register() -> Result<Faults> {
     let page = tree::read(REGISTER)?;
     let mut out = faults(&page, &tests()?);
-    out.extend(without_row(&page, &tree::read(HOSTILE)?));
+    for set in HOSTILE {
+        out.extend(without_row(&page, set, &tree::read(set)?));
+    }
     Ok(out)
 }
 
 /// Flaws that the hostile images name and the register does not.
-fn without_row(page: &str, set: &str) -> Faults {
+fn without_row(page: &str, file: &str, set: &str) -> Faults {
     let named = set.split('"').filter(|w| w.strip_prefix("CVE-").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit() || b == b'-')));
     let mut missing: Vec<&str> = named.filter(|n| !page.contains(&format!("| {n} |"))).collect();
     missing.sort_unstable();
     missing.dedup();
-    missing.iter().map(|n| format!("{REGISTER} has no row of {n}, which {HOSTILE} names")).collect()
+    missing.iter().map(|n| format!("{REGISTER} has no row of {n}, which {file} names")).collect()
 }
 
 fn faults(page: &str, tests: &BTreeMap<String, String>) -> Faults {
@@ -101,7 +103,7 @@ mod own_tests {
         assert_eq!(faults("| CVE-2015-5160 | x | y | `cve_2015_5160_no_secret` |\n| CVE-2000-1111 | x | y | `cve_2000_1111_x` |", &tests).len(), 1, "no test");
         assert_eq!(faults("| CVE-2015-5160 | x | y | `cve_2015_5160_no_secret` |\n| CVE-2000-1111 | x | y | |", &tests).len(), 1, "neither");
         assert_eq!(faults("", &BTreeMap::from([("cve_bad".to_string(), "a.rs".to_string())])).len(), 1);
-        assert_eq!(without_row("| CVE-2000-1111 | x |", "add(out, \"CVE-2000-1111\", x); add(\"CVE-2000-2222\", \"CVE-less\")").len(), 1);
+        assert_eq!(without_row("| CVE-2000-1111 | x |", "a.rs", "add(out, \"CVE-2000-1111\", x); add(\"CVE-2000-2222\", \"CVE-less\")").len(), 1);
         assert_eq!(number("cve_2026_115376_what"), Some("CVE-2026-115376".into()));
     }
 }

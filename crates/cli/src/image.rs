@@ -8,19 +8,13 @@ use crate::column::{Column, Kind, col, wide};
 use crate::error::{Exit, Failure, Result};
 use crate::host::changed;
 use crate::json::text;
+use crate::upload::{self, Content, bar};
 use crate::{list, terminal, wait};
 use clap::{Args, Subcommand, ValueEnum};
-use futures::{Stream, StreamExt};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressStyle;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use std::io::{IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
-
-/// Bytes that are read and sent at a time.
-const PIECE: usize = 1 << 20;
 
 /// Columns of images.
 pub(crate) const COLUMNS: &[Column] = &[
@@ -43,11 +37,11 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show one image.
     Show(Show),
-    /// Make an image from a file: qcow2, raw, ISO, VMDK, VHD or VHDX.
+    /// Make an image from a file: qcow2, raw, ISO, VMDK, VHD, VHDX or OVA; or from an OVF folder.
     Import(Import),
     /// Make an image without content.
     Create(Create),
-    /// Upload the content of an image that has none.
+    /// Upload the content of an image that has none, or go on with an upload that broke off.
     Upload(Import),
     /// Make an image whose content the manager fetches from a URL.
     Fetch(Fetch),
@@ -57,7 +51,7 @@ pub(crate) enum Command {
 
 /// Options of `list`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  virga image list\n  virga image list --filter 'format = iso' --sort -size")]
+#[command(after_help = "Examples:\n  virga image list\n  virga image list --filter 'format = iso' --sort -size\n  virga image list --filter 'format = ova'")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     listing: Listing,
@@ -90,7 +84,7 @@ pub(crate) struct Import {
 }
 
 /// Formats of images.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     Qcow2,
     Raw,
@@ -98,6 +92,7 @@ enum Format {
     Vmdk,
     Vhd,
     Vhdx,
+    Ova,
 }
 
 impl From<Format> for ImageFormat {
@@ -109,6 +104,7 @@ impl From<Format> for ImageFormat {
             Format::Vmdk => ImageFormat::Vmdk,
             Format::Vhd => ImageFormat::Vhd,
             Format::Vhdx => ImageFormat::Vhdx,
+            Format::Ova => ImageFormat::Ova,
         }
     }
 }
@@ -171,11 +167,11 @@ async fn create(app: &App, name: String) -> Result<Value> {
 
 /// Makes the image and uploads it; an image whose content is refused is removed again.
 async fn import(app: &App, a: Import) -> Result {
-    let sha256 = digest_as_wanted(&a).await?; // before anything is made: it also shows that the file can be read
+    let (content, sha256) = content_as_wanted(&a).await?; // before anything is made: it also shows that the file can be read
     let made = create(app, a.name.clone()).await?;
     let id = text(&made, "id").to_string();
     let image = tokio::select! {
-        sent = send(app, &id, &a, &sha256) => sent,
+        sent = upload::send(app, (&id, true), &content, &sha256, a.format.map(ImageFormat::from)) => sent,
         _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     match image {
@@ -184,19 +180,21 @@ async fn import(app: &App, a: Import) -> Result {
     }
 }
 
+/// Uploads, or goes on with an upload that broke off.
 async fn upload(app: &App, a: &Import) -> Result<Value> {
-    let sha256 = digest_as_wanted(a).await?;
-    send(app, &a.name, a, &sha256).await
+    let (content, sha256) = content_as_wanted(a).await?;
+    upload::send(app, (&a.name, false), &content, &sha256, a.format.map(ImageFormat::from)).await
 }
 
-/// SHA-256 of the file; it must be the one that was given.
-async fn digest_as_wanted(a: &Import) -> Result<String> {
-    let found = digest(&a.file).await?;
+/// The content with its SHA-256, which must be the one that was given.
+async fn content_as_wanted(a: &Import) -> Result<(Content, String)> {
+    let content = if a.format.is_none_or(|f| f == Format::Ova) { Content::package(&a.file)? } else { Content::file(&a.file)? };
+    let found = content.sha256().await?;
     match &a.sha256 {
         Some(wanted) if !wanted.trim().eq_ignore_ascii_case(&found) => {
             Err(Failure::failed(format!("{}: its SHA-256 is {found}, not {}; nothing was uploaded", a.file.display(), wanted.trim())))
         }
-        _ => Ok(found),
+        _ => Ok((content, found)),
     }
 }
 
@@ -239,7 +237,7 @@ async fn watch(app: &App, id: &str, body: ImageFetch) -> Result<Value> {
 }
 
 /// Removes what a refused upload left, and says so.
-async fn remove_again(app: &App, id: &str, name: &str, why: Failure) -> Failure {
+pub(crate) async fn remove_again(app: &App, id: &str, name: &str, why: Failure) -> Failure {
     let removed = match app.api() {
         Ok(api) => json(api.v1.image_delete().image(id).send().await),
         Err(e) => Err(e),
@@ -254,79 +252,6 @@ async fn remove_again(app: &App, id: &str, name: &str, why: Failure) -> Failure 
             why
         }
     }
-}
-
-/// A bar for `total` bytes; on no terminal nothing.
-fn bar(total: u64, what: &str) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(total), target);
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} % {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_message(what.to_string());
-    bar
-}
-
-fn readable(file: &Path, e: &std::io::Error) -> Failure {
-    Failure::failed(format!("{}: {e}", file.display()))
-}
-
-/// SHA-256 of a file, hex.
-async fn digest(file: &Path) -> Result<String> {
-    let path = file.to_path_buf();
-    let work = tokio::task::spawn_blocking(move || -> std::io::Result<String> {
-        let mut f = std::fs::File::open(&path)?;
-        let meta = f.metadata()?;
-        if meta.is_dir() {
-            return Err(std::io::Error::other("is a directory"));
-        }
-        let bar = bar(meta.len(), "checksum");
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; PIECE];
-        loop {
-            match f.read(&mut buffer)? {
-                0 => break,
-                n => {
-                    hash.update(&buffer[..n]);
-                    bar.inc(n as u64);
-                }
-            }
-        }
-        bar.finish_and_clear();
-        Ok(hex::encode(hash.finalize()))
-    });
-    work.await.map_err(|e| Failure::failed(e.to_string()))?.map_err(|e| readable(file, &e))
-}
-
-/// The content of a file in pieces.
-fn pieces(file: tokio::fs::File, bar: ProgressBar) -> impl Stream<Item = std::io::Result<bytes::Bytes>> + Send {
-    futures::stream::try_unfold((file, bar), async |(mut file, bar)| {
-        let mut piece = bytes::BytesMut::with_capacity(PIECE);
-        let n = file.read_buf(&mut piece).await?;
-        bar.inc(n as u64);
-        Ok((n > 0).then(|| (piece.freeze(), (file, bar))))
-    })
-}
-
-/// Uploads a file as the content of `image`.
-async fn send(app: &App, image: &str, a: &Import, sha256: &str) -> Result<Value> {
-    let file = a.file.as_path();
-    let f = tokio::fs::File::open(file).await.map_err(|e| readable(file, &e))?;
-    let bytes = f.metadata().await.map_err(|e| readable(file, &e))?.len();
-    let bar = bar(bytes, "upload");
-    let body = reqwest::Body::wrap_stream(pieces(f, bar.clone()).boxed());
-    let begun = std::time::Instant::now();
-    let mut request = app.api()?.slow.image_upload().image(image).sha256(sha256).body(body);
-    if let Some(format) = a.format {
-        request = request.format(ImageFormat::from(format));
-    }
-    let image = json(request.send().await);
-    bar.finish_and_clear();
-    let took = begun.elapsed().max(Duration::from_millis(1));
-    if image.is_ok() {
-        let rate = crate::human::rate(bytes as f64 / took.as_secs_f64());
-        eprintln!("{} in {:.1}s ({rate}), sha256 {sha256}", crate::human::size(bytes), took.as_secs_f64());
-    }
-    image
 }
 
 async fn delete(app: &App, a: Delete) -> Result {

@@ -36,6 +36,7 @@ mod task;
 mod terminal;
 mod tls;
 mod token;
+mod upload;
 mod user;
 mod vm;
 mod wait;

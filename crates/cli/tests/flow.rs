@@ -217,6 +217,22 @@ fn an_image_is_uploaded_with_its_checksum_and_removed_when_refused() {
 }
 
 #[test]
+fn an_upload_goes_on_where_it_broke_off() {
+    let image = json!({"id": "00000000-0000-4000-8000-000000000001", "name": "tiny", "state": "empty", "size_bytes": 0, "virtual_bytes": 0,
+        "sha256": "", "generation": 1, "created_at": "2026-01-01T00:00:00Z", "arrived_bytes": 1_000_001});
+    let f = Fake::start(move |r, _| match r.method.as_str() {
+        "GET" => ok(image.clone()),
+        _ => ok(json!({"id": "im-1", "name": "tiny", "state": "ready", "size_bytes": r.body.len()})),
+    });
+    let content = "0123456789".repeat(300_000);
+    let file = f.file("tiny.qcow2", &content);
+    f.run(&["image", "upload", "tiny", file.to_str().expect("a path")]).expect(0);
+    let put = &f.of("PUT /v1/images/tiny/content")[0];
+    assert!(put.path.contains("offset=1000001") && put.path.contains("sha256="), "{}", put.path);
+    assert_eq!(put.body, content.as_bytes()[1_000_001..]);
+}
+
+#[test]
 fn an_edit_sends_only_the_change_and_is_refused_when_somebody_was_faster() {
     let f = Fake::start(|r, n| match (r.method.as_str(), n) {
         ("GET", _) if r.path.starts_with("/v1/tasks") => ok(task("vm_edit", "succeeded")),

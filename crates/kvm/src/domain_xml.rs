@@ -428,7 +428,8 @@ fn limits(l: &DiskLimits) -> El {
 pub fn qemu_format(format: ImageFormat) -> &'static str {
     match format {
         ImageFormat::Qcow2 => "qcow2",
-        ImageFormat::Raw | ImageFormat::Iso => "raw",
+        // A package is no disk: the cache refuses it, and nothing asks for it.
+        ImageFormat::Raw | ImageFormat::Iso | ImageFormat::Ova => "raw",
         ImageFormat::Vmdk => "vmdk",
         ImageFormat::Vhd => "vpc",
         ImageFormat::Vhdx => "vhdx",

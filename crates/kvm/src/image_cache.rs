@@ -107,6 +107,9 @@ fn check(part: &Path, image: &ImageRef) -> Result<Inspected> {
     }
     let seen = inspect(&mut |at, out: &mut [u8]| f.read_exact_at(out, at).map_err(cannot), length);
     let seen = seen.map_err(|e| if e.code == ErrorCode::Invalid { refuse(e.message) } else { e })?;
+    if seen.format == ImageFormat::Ova {
+        return Err(refuse("it is a package, of which hosts get the disks only".into()));
+    }
     if seen.format != image.format || seen.virtual_bytes != image.virtual_bytes {
         return Err(refuse(format!("it is {} of {} bytes for the guest", seen.format, seen.virtual_bytes)));
     }

@@ -189,7 +189,7 @@ async fn images(tx: &mut Tx) -> Result<Vec<ImageFile>> {
     loop {
         let page = Page { limit: virga_store::PAGE_MAX, after, ..Page::default() };
         let paged = virga_store::image::list(tx, &page).await?;
-        let ready = paged.items.into_iter().filter(|i| i.state == ImageState::Ready);
+        let ready = paged.items.into_iter().filter(|i| i.state == ImageState::Ready && i.part.is_none());
         out.extend(ready.map(|i| ImageFile { id: i.id, name: i.name, size_bytes: i.size_bytes, sha256: i.sha256 }));
         after = paged.next;
         if after.is_none() {

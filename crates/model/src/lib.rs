@@ -20,6 +20,7 @@ pub mod layer;
 pub mod name;
 pub mod network;
 pub mod order;
+pub mod ovf;
 pub mod refusal;
 pub mod role;
 pub mod size;

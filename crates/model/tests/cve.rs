@@ -222,3 +222,38 @@ fn cve_2017_15113_first_boot_settings_do_not_show_in_debug_text() {
     let spec = format!("{settings:?} {:?}", Some(&settings));
     assert!(!spec.contains("hunter2"), "{spec}");
 }
+
+/// A package of the hostile set that stands for that flaw is refused, with that reason.
+fn package_refused(flaw: &str, why: &str) {
+    let set: Vec<_> = images::hostile::all().into_iter().filter(|h| h.flaw == flaw && h.what.starts_with("OV") && h.why.contains(why)).collect();
+    assert!(!set.is_empty(), "{flaw}: {why}");
+    for h in &set {
+        refused(&h.bytes, why);
+    }
+}
+
+#[test]
+fn cve_2013_4179_entities_of_an_ovf_are_not_resolved() {
+    package_refused("CVE-2013-4179", "document type");
+    package_refused("CVE-2013-1664", "document type");
+}
+
+#[test]
+fn cve_2013_4183_an_ovf_has_no_entities_of_its_own() {
+    package_refused("CVE-2013-4183", "entities");
+}
+
+#[test]
+fn cve_2021_21972_a_package_holds_no_path() {
+    package_refused("CVE-2021-21972", "path");
+}
+
+#[test]
+fn cve_2025_34028_nor_one_in_the_words_of_windows() {
+    package_refused("CVE-2025-34028", "path");
+}
+
+#[test]
+fn cve_2026_115375_a_package_holds_no_link() {
+    package_refused("CVE-2026-115375", "link");
+}

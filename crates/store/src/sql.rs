@@ -68,6 +68,12 @@ impl From<u64> for Arg {
     }
 }
 
+impl From<Option<u64>> for Arg {
+    fn from(v: Option<u64>) -> Arg {
+        v.map_or(Arg::Int(None), Arg::from)
+    }
+}
+
 impl From<bool> for Arg {
     fn from(v: bool) -> Arg {
         Arg::Int(Some(i64::from(v)))

@@ -3,8 +3,9 @@
 mod common;
 use common::*;
 use virga_model::host::{Host, HostFacts};
-use virga_model::image::{Image, ImageState};
+use virga_model::image::{Image, ImageFormat, ImageState, Part};
 use virga_model::network::{Network, NetworkSpec};
+use virga_model::ovf::Package;
 use virga_model::role::Visible;
 use virga_model::{ImageId, NetworkId};
 use virga_store::{StoreError, host, image, network, vm};
@@ -90,6 +91,36 @@ async fn images() {
         vm::delete(&mut tx, v.id).await.unwrap();
         assert!(image::used_by(&mut tx, i.id).await.unwrap().is_empty());
         assert!(image::delete(&mut tx, i.id).await.unwrap() && !image::delete(&mut tx, id::<ImageId>(I1)).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn packages_and_their_pieces() {
+    for store in stores().await {
+        let mut tx = store.write().await.unwrap();
+        world(&mut tx).await;
+        let contents: Package = serde_json::from_value(serde_json::json!({
+            "machine": {"name": "m", "cpus": 2, "memory_bytes": 1 << 30, "disks": [], "nics": []},
+            "disks": [{"file": "d.vmdk", "format": "vmdk", "offset": 1536, "size_bytes": 512, "virtual_bytes": 4096}]
+        }))
+        .unwrap();
+        let package = Image { format: Some(ImageFormat::Ova), package: Some(contents), ..image_row(40, "package") };
+        image::insert(&mut tx, &package).await.unwrap();
+        let part = Image { part: Some(Part { of: package.id, offset: 1536 }), format: Some(ImageFormat::Vmdk), ..image_row(41, "package.disk1") };
+        image::insert(&mut tx, &part).await.unwrap();
+        assert_eq!(image::get(&mut tx, package.id).await.unwrap(), Some(package.clone()));
+        assert_eq!(image::parts(&mut tx, package.id).await.unwrap(), [part.clone()]);
+        assert_eq!(image::parts(&mut tx, part.id).await.unwrap(), []);
+        let of = format!("package = {}", package.id);
+        for (filter, n) in [("format = ova", 1), (of.as_str(), 1)] {
+            assert_eq!(image::list(&mut tx, &page(filter)).await.unwrap().items.len(), n, "{filter}");
+        }
+        // Who uses a piece uses the whole.
+        let mut v = vm_row(100, "web", anna());
+        v.spec.disks = vec![disk(1, Some(part.id))];
+        vm::insert(&mut tx, &v).await.unwrap();
+        assert_eq!(image::used_by(&mut tx, package.id).await.unwrap(), ["web"]);
+        assert_eq!(image::used_by(&mut tx, part.id).await.unwrap(), ["web"]);
     }
 }
 

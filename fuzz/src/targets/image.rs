@@ -59,7 +59,7 @@ fn vhd(data: &[u8]) -> u64 {
 
 /// Applies the changes and inspects. The first byte says whether checksums are set right; then each change is where (three
 /// bytes), how many (one byte), and what. With no bytes to put, where is the new length.
-fn changed(data: &[u8], mut image: Vec<u8>, seal: impl Fn(&mut [u8])) -> u64 {
+pub(super) fn changed(data: &[u8], mut image: Vec<u8>, seal: impl Fn(&mut [u8])) -> u64 {
     let Some((flags, mut rest)) = data.split_first() else { return 0 };
     let mut cut = false;
     for _ in 0..CHANGES_MAX {

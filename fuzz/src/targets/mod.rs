@@ -4,5 +4,6 @@ pub mod binary;
 pub mod image;
 pub mod json;
 pub mod list;
+pub mod package;
 pub mod text;
 pub mod xml;

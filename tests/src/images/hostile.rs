@@ -26,10 +26,11 @@ pub fn all() -> Vec<Hostile> {
     vhdx_lies(&mut out);
     iso_lies(&mut out);
     others(&mut out);
+    super::hostile_ova::add_all(&mut out);
     out
 }
 
-fn add(out: &mut Vec<Hostile>, flaw: &'static str, what: impl Into<String>, bytes: Vec<u8>, why: &'static str) {
+pub(super) fn add(out: &mut Vec<Hostile>, flaw: &'static str, what: impl Into<String>, bytes: Vec<u8>, why: &'static str) {
     out.push(Hostile { flaw, what: what.into(), bytes, why });
 }
 
@@ -311,7 +312,6 @@ fn others(out: &mut Vec<Hostile>) {
     add(out, "CVE-2014-0144", "VDI", with(vec![0; 4096], &[(0x40, b"\x7f\x10\xda\xbe")]), "VDI");
     let dmg = with(vec![0; 4096], &[(4096 - 512, b"koly\0\0\0\x04\0\0\x02\0")]);
     add(out, "CVE-2014-0145", "DMG", dmg, "DMG");
-    add(out, "CVE-2021-21972", "tar archive (OVA) with a path upwards", with(vec![0; 10240], &[(0, b"../../etc/cron.d/x"), (257, b"ustar\x0000")]), "tar");
     add(out, "class: cut off", "a file of 100 bytes", vec![0; 100], "shorter");
     add(out, "class: cut off", "nothing", Vec::new(), "shorter");
     add(out, "class: cut off", "half a sector too much", vec![7; 4096 + 256], "multiple of 512");

@@ -3,7 +3,9 @@
 //! The right ones are small and complete, so that QEMU takes them too; a hostile one is a right one with one lie.
 
 pub mod hostile;
+mod hostile_ova;
 mod iso;
+pub mod ova;
 mod qcow2;
 mod vhd;
 mod vhdx;

@@ -17,7 +17,7 @@ import { ImageStateView } from './ImageState'
 
 const FIELDS: FilterField[] = [
   { name: 'name' },
-  { name: 'format', words: ['qcow2', 'raw', 'iso'] },
+  { name: 'format', words: ['qcow2', 'raw', 'iso', 'vmdk', 'vhd', 'vhdx', 'ova'] },
   { name: 'state', words: ['empty', 'ready', 'deleting'] },
   { name: 'size', kind: 'bytes' },
   { name: 'created_at', kind: 'time' },

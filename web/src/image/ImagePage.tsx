@@ -2,6 +2,7 @@
 import { useParams } from '@tanstack/react-router'
 import { useT } from '../i18n'
 import { dateTime, size } from '../ui/format'
+import { GoLink } from '../ui/Link'
 import { ObjectPage } from '../ui/ObjectPage'
 import { Facts, Panel } from '../ui/Panel'
 import { within } from '../vm/api'
@@ -10,6 +11,7 @@ import { imageActions } from './actions'
 import { useImage } from './api'
 import { ImageStateView } from './ImageState'
 import { image as noun } from './noun'
+import { PackageView } from './PackageView'
 
 export default function ImagePage() {
   const t = useT()
@@ -25,7 +27,7 @@ export default function ImagePage() {
       error={error}
       onRetry={() => void refetch()}
       actions={imageActions}
-      buttons={['use', 'content']}
+      buttons={image?.format === 'ova' ? ['import'] : ['use', 'content']}
     >
       {image && (
         <div className="page" style={{ gap: 12 }}>
@@ -36,10 +38,12 @@ export default function ImagePage() {
                 [t('image.size'), size(image.size_bytes)],
                 [t('image.virtual'), size(image.virtual_bytes)],
                 [t('image.created'), dateTime(image.created_at)],
+                [t('image.partOf'), image.part_of && <GoLink to={`/images/${image.part_of}`}>{image.part_of}</GoLink>],
                 [t('image.sha'), image.sha256 && <span className="mono">{image.sha256}</span>],
               ]}
             />
           </Panel>
+          {image.package && <PackageView content={image.package} />}
           <h2 style={{ fontSize: 14 }}>{t('image.vms')}</h2>
           <VmList id="image-vms" within={within.image(image.id)} />
         </div>

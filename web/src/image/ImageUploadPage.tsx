@@ -30,7 +30,7 @@ export default function ImageUploadPage() {
     setFile(chosen)
     // A file's name, as far as it may be a name here.
     const name = chosen.name
-      .replace(/\.(qcow2|img|raw)$/i, '')
+      .replace(/\.(qcow2|img|raw|iso|vmdk|vhdx?|ova)$/i, '')
       .replace(/[^A-Za-z0-9._-]+/g, '-')
       .replace(/^[^A-Za-z0-9]+/, '')
     if (!form.getFieldValue('name')) form.setFieldsValue({ name: name.slice(0, 63) })
@@ -109,14 +109,14 @@ function UploadView({ upload: u }: { upload: Running }) {
         type="success"
         showIcon
         title={t('image.uploadDone', { name: u.name })}
-        action={<GoLink to={`/vms/new?image=${encodeURIComponent(u.name)}`}>{t('image.use')}</GoLink>}
+        action={<GoLink to={`/images/${encodeURIComponent(u.name)}`}>{t('image.open')}</GoLink>}
       />
     )
   }
   const part = u.bytes ? Math.floor((u.sent / u.bytes) * 100) : 0
   return (
     <Panel
-      title={t(u.url ? 'image.fetching' : 'image.uploading', { name: u.name })}
+      title={t(u.url ? 'image.fetching' : u.state === 'checking' ? 'image.uploadChecking' : 'image.uploading', { name: u.name })}
       extra={
         <Button size="small" onClick={u.stop}>
           {t('image.uploadStop')}

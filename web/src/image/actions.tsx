@@ -1,8 +1,10 @@
 /** What can be done with an image. */
-import { CloudUploadOutlined, DeleteOutlined, PlusOutlined } from '@ant-design/icons'
+import { CloudUploadOutlined, DeleteOutlined, ImportOutlined, PlusOutlined } from '@ant-design/icons'
 import { api } from '../api/client'
 import type { Action } from '../ui/action'
 import type { Image } from './api'
+
+const notReady = (i: Image) => (i.state === 'ready' ? undefined : i.state === 'empty' ? 'image.not.ready' : 'image.not.deleting')
 
 export const imageActions: Action<Image>[] = [
   {
@@ -12,8 +14,18 @@ export const imageActions: Action<Image>[] = [
     group: 1,
     privilege: 'vm_create',
     single: true,
-    refused: (i) => (i.state === 'ready' ? undefined : i.state === 'empty' ? 'image.not.ready' : 'image.not.deleting'),
+    refused: (i) => notReady(i) ?? (i.format === 'ova' ? 'image.not.disk' : undefined),
     to: (i) => `/vms/new?image=${encodeURIComponent(i.name)}`,
+  },
+  {
+    id: 'import',
+    label: 'image.import',
+    icon: <ImportOutlined />,
+    group: 1,
+    privilege: 'vm_create',
+    single: true,
+    refused: (i) => notReady(i) ?? (i.format === 'ova' ? undefined : 'image.not.package'),
+    to: (i) => `/vms/import?package=${encodeURIComponent(i.name)}`,
   },
   {
     id: 'content',
@@ -32,7 +44,7 @@ export const imageActions: Action<Image>[] = [
     group: 2,
     danger: true,
     privilege: 'image_manage',
-    refused: (i) => (i.state === 'deleting' ? 'image.not.deleting' : undefined),
+    refused: (i) => (i.state === 'deleting' ? 'image.not.deleting' : i.part_of ? 'image.not.whole' : undefined),
     confirm: (images, t) => ({ text: t('image.deleteText', { names: images.map((i) => i.name).join(', ') }), typeName: true }),
     run: async (i) => api.delete('/v1/images/{image}', { path: { image: i.id } }),
   },

@@ -1,9 +1,15 @@
 /** Uploads under way. They go on while one looks at other pages. */
 import { useSyncExternalStore } from 'react'
 import { api } from '../api/client'
-import { hasCode } from '../api/problem'
+import { ApiError, hasCode } from '../api/problem'
 import type { Schemas } from '../api/schema'
-import { upload } from './api'
+import { arrivedBytes, upload } from './api'
+import { sha256 } from './sha256'
+
+/** Tries in a row that bring nothing new before an upload is given up. */
+const TRIES = 6
+/** First pause before it is gone on with, in milliseconds; doubles. */
+const PAUSE_MS = 1000
 
 export interface Upload {
   name: string
@@ -11,7 +17,8 @@ export interface Upload {
   url?: string
   bytes: number
   sent: number
-  state: 'running' | 'done' | 'failed' | 'stopped'
+  /** `checking`: the file is read, so that an upload can be gone on with. */
+  state: 'running' | 'checking' | 'done' | 'failed' | 'stopped'
   error?: unknown
   stop: () => void
 }
@@ -46,12 +53,38 @@ export async function startUpload(name: string, file: File) {
   put(name, {})
   window.addEventListener('beforeunload', warn)
   try {
-    await upload(name, file, (sent) => put(name, { sent }), abort.signal)
+    await send(name, file, abort.signal)
     put(name, { state: 'done', sent: file.size })
   } catch (e) {
     put(name, abort.signal.aborted ? { state: 'stopped' } : { state: 'failed', error: e })
   } finally {
-    if (!uploads.some((u) => u.state === 'running')) window.removeEventListener('beforeunload', warn)
+    if (!uploads.some((u) => u.state === 'running' || u.state === 'checking')) window.removeEventListener('beforeunload', warn)
+  }
+}
+
+/** Sends it from where an earlier try ended, and goes on when the way breaks. */
+async function send(name: string, file: File, signal: AbortSignal) {
+  let digest: string | undefined
+  let fruitless = 0
+  let best = 0
+  for (;;) {
+    try {
+      let offset = await arrivedBytes(name, signal)
+      // More than the file has is of something else.
+      if (offset > file.size) offset = 0
+      if (offset > best) [best, fruitless] = [offset, 0]
+      if (offset > 0 && !digest) {
+        put(name, { state: 'checking', sent: 0 })
+        digest = await sha256(file, (sent) => put(name, { sent }), signal)
+      }
+      put(name, { state: 'running', sent: offset })
+      return await upload(name, file, { offset, sha256: digest }, (sent) => put(name, { sent }), signal)
+    } catch (e) {
+      // Only a way that broke is worth another try; what the manager says is said for good.
+      const broke = !signal.aborted && (!(e instanceof ApiError) || hasCode(e, 'unreachable'))
+      if (!broke || ++fruitless > TRIES) throw e
+      await new Promise((done) => setTimeout(done, PAUSE_MS * 2 ** Math.min(fruitless - 1, 5)))
+    }
   }
 }
 

@@ -4,7 +4,15 @@ import { useT } from '../i18n'
 
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
 
-export function NameField({ label, autoFocus, field = 'name' }: { label: string; autoFocus?: boolean; field?: string }) {
+interface Props {
+  label: string
+  autoFocus?: boolean
+  field?: string
+  /** It may be left out. */
+  optional?: boolean
+}
+
+export function NameField({ label, autoFocus, field = 'name', optional = false }: Props) {
   const t = useT()
   return (
     <Form.Item
@@ -12,7 +20,7 @@ export function NameField({ label, autoFocus, field = 'name' }: { label: string;
       label={label}
       extra={t('ui.nameHelp')}
       rules={[
-        { required: true, message: t('ui.needed') },
+        { required: !optional, message: t('ui.needed') },
         { pattern: NAME, message: t('ui.nameHelp') },
       ]}
     >

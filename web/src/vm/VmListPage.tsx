@@ -1,5 +1,5 @@
 /** All VMs. */
-import { PlusOutlined } from '@ant-design/icons'
+import { ImportOutlined, PlusOutlined } from '@ant-design/icons'
 import { Button } from 'antd'
 import { useCan } from '../api/rights'
 import { useT } from '../i18n'
@@ -17,9 +17,14 @@ export default function VmListPage() {
         id="vms"
         primary={
           can('vm_create') && (
-            <Button type="primary" icon={<PlusOutlined />} onClick={() => go('/vms/new')}>
-              {t('vm.create')}
-            </Button>
+            <>
+              <Button icon={<ImportOutlined />} onClick={() => go('/vms/import')}>
+                {t('vm.import')}
+              </Button>
+              <Button type="primary" icon={<PlusOutlined />} onClick={() => go('/vms/new')}>
+                {t('vm.create')}
+              </Button>
+            </>
           )
         }
       />

@@ -13,6 +13,7 @@ export const vm: Noun = {
   pages: [
     { path: '/vms', load: () => import('./VmListPage') },
     { path: '/vms/new', load: () => import('./create/CreatePage') },
+    { path: '/vms/import', load: () => import('./import/ImportPage') },
     { path: '/vms/$vm', load: () => import('./VmPage') },
     { path: '/vms/$vm/$tab', load: () => import('./VmPage') },
   ],

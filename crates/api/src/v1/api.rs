@@ -291,7 +291,8 @@ pub trait VirgaApi {
         path: Path<ImagePath>,
     ) -> Result<HttpResponseHeaders<HttpResponseOk<Image>, EtagHeaders>, Problem>;
 
-    /// Uploads the content of an image. It is inspected before it is accepted; nothing is kept of a refused one.
+    /// Uploads the content of an image. It is inspected before it is accepted; nothing is kept of a refused one. What came of an
+    /// upload that broke off is kept for a day, and can be gone on with.
     #[endpoint {
         method = PUT,
         path = "/v1/images/{image}/content",
@@ -440,6 +441,19 @@ pub trait VirgaApi {
         query: Query<DryRunQuery>,
         headers: Header<ChangeHeaders>,
         body: TypedBody<PowerRequest>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Makes a VM of a package (OVA) of the library: its hardware as the package tells it, on disks from the package.
+    #[endpoint {
+        method = POST,
+        path = "/v1/vm-imports",
+        tags = ["vm"],
+    }]
+    async fn vm_import(
+        rqctx: RequestContext<Self::Context>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<VmImport>,
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// The same action on many VMs.

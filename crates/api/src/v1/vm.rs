@@ -112,6 +112,48 @@ pub struct VmCreate {
     pub host: Option<String>,
 }
 
+/// Makes a VM of a package (OVA) of the library.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VmImport {
+    /// Package (name or id): an image of the format `ova`.
+    pub package: String,
+    /// Name, unique among VMs; the one that the package tells when left out.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Network (name or id) for each network that the package names; the empty text leaves its interfaces out. What is not
+    /// named goes to the network of the same name.
+    #[serde(default)]
+    pub networks: BTreeMap<String, String>,
+    /// Bus of all disks; what the package says, as far as there is such a bus, when left out.
+    #[serde(default)]
+    pub bus: Option<DiskBus>,
+    /// Keep the addresses of the interfaces that the package tells; new ones are chosen otherwise.
+    #[serde(default)]
+    pub keep_macs: bool,
+    /// Leave out what Virga cannot give; otherwise the import is refused with all of it.
+    #[serde(default)]
+    pub leave_out: bool,
+    /// vCPUs; what the package says when left out.
+    #[serde(default)]
+    pub cpus: Option<u32>,
+    /// Memory in bytes; what the package says when left out.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// First-boot settings.
+    #[serde(default)]
+    pub cloud_init: Option<CloudInit>,
+    /// Start it once it is there.
+    #[serde(default)]
+    pub start: bool,
+    /// Host (name or id) to put it on; Virga chooses when left out.
+    #[serde(default)]
+    pub host: Option<String>,
+}
+
 /// A disk to be made.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

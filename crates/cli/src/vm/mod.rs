@@ -5,6 +5,7 @@ mod create;
 pub(crate) mod disk;
 mod edit;
 mod explain;
+mod import;
 mod many;
 mod media;
 pub(crate) mod nic;
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Make a VM: from an image, or empty with an ISO to install from.
     Create(Box<create::Args>),
+    /// Make a VM of a package: an OVA, an OVF folder, or one in the library.
+    Import(Box<import::Args>),
     /// Change VMs. What a running guest cannot take now waits for its next start.
     Update(Box<update::Args>),
     /// Remove VMs with their disks.
@@ -142,6 +145,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
         Command::List(a) => list(app, a).await,
         Command::Show(a) => show(app, a).await,
         Command::Create(a) => create::run(app, *a).await,
+        Command::Import(a) => import::run(app, *a).await,
         Command::Update(a) => update::run(app, *a).await,
         Command::Delete(a) => power::delete(app, a).await,
         Command::Start(a) => power::start(app, a).await,

@@ -165,6 +165,8 @@ fn start(kind: TaskKind, fault: Fault) -> World {
             state: ImageState::Deleting,
             generation: 1,
             created_at: Time(0),
+            part: None,
+            package: None,
         }),
         network: (kind == TaskKind::NetworkDelete).then(|| Network {
             id: NetworkId(uuid(5)),

@@ -110,6 +110,7 @@ pub const TABLE: &[Entry] = &[
     // VMs.
     read("vm_list", anywhere(P::VmRead)),
     change("vm_create", anywhere(P::VmCreate)),
+    change("vm_import", anywhere(P::VmCreate)),
     read("vm_view", object(P::VmRead)),
     change("vm_update", object(P::VmEdit)),
     change("vm_delete", object(P::VmDelete)),

@@ -21,14 +21,14 @@ pub async fn image_view(rqctx: Rq, path: Path<ImagePath>) -> Result<Tagged<Image
 pub async fn image_upload(rqctx: Rq, path: Path<ImagePath>, query: Query<ImageContentQuery>, body: StreamingBody) -> Result<Tagged<Image>, Problem> {
     let length = rqctx.request.headers().get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     run(&rqctx, |op| async move {
-        let made = image::upload(&op, &path.into_inner().image, &query.into_inner(), length, body.into_body().into_data_stream()).await?;
+        let made = image::upload::upload(&op, &path.into_inner().image, &query.into_inner(), length, body.into_body().into_data_stream()).await?;
         Ok(tagged(made.generation, made))
     })
     .await
 }
 
 pub async fn image_fetch(rqctx: Rq, path: Path<ImagePath>, body: TypedBody<ImageFetch>) -> Result<Tagged<Image>, Problem> {
-    run(&rqctx, |op| async move { image::fetch(&op, &path.into_inner().image, &body.into_inner()).await.map(|i| tagged(i.generation, i)) }).await
+    run(&rqctx, |op| async move { image::upload::fetch(&op, &path.into_inner().image, &body.into_inner()).await.map(|i| tagged(i.generation, i)) }).await
 }
 
 pub async fn image_delete(rqctx: Rq, path: Path<ImagePath>, _: Header<ChangeHeaders>) -> Result<Accepts<Accepted>, Problem> {

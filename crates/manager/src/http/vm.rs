@@ -20,6 +20,11 @@ pub async fn vm_create(rqctx: Rq, query: Query<DryRunQuery>, _: Header<ChangeHea
     change(&rqctx, body.into_inner(), |op, b| async move { vm::create::create(&op, &b, dry_run).await }).await.map(accept)
 }
 
+pub async fn vm_import(rqctx: Rq, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<VmImport>) -> Change {
+    let dry_run = dry(query);
+    change(&rqctx, body.into_inner(), |op, b| async move { vm::import::import(&op, &b, dry_run).await }).await.map(accept)
+}
+
 pub async fn vm_view(rqctx: Rq, path: Path<VmPath>) -> Result<Raw, Problem> {
     run(&rqctx, |op| async move { vm::view::view(&op, &path.into_inner().vm).await.map(|(generation, v)| tagged_text(generation, v)) }).await
 }

@@ -154,10 +154,11 @@ impl ManagerApi for Service {
         caller(&self.manager, &request).await.map_err(|e| to_status(&e))?;
         let r = request.into_inner();
         let image: ImageId = r.image.parse().map_err(|_| to_status(&Error::malformed("The image's id is not a UUID.")))?;
-        let path = self.manager.image_folder().join(image.to_string());
         let gone = |_| to_status(&Error::not_found("image", image));
-        let mut file = tokio::fs::File::open(path).await.map_err(gone)?;
-        file.seek(std::io::SeekFrom::Start(r.offset)).await.map_err(gone)?;
+        let place = content_of(&self.manager, image).await.map_err(|e| to_status(&e))?;
+        let mut file = tokio::fs::File::open(place.path).await.map_err(gone)?;
+        file.seek(std::io::SeekFrom::Start(place.first.saturating_add(r.offset))).await.map_err(gone)?;
+        let mut file = file.take(place.bytes.saturating_sub(r.offset));
         let (sender, receiver) = tokio::sync::mpsc::channel(FETCH_QUEUE);
         tokio::spawn(async move {
             loop {
@@ -177,6 +178,23 @@ impl ManagerApi for Service {
         });
         Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(receiver).boxed()))
     }
+}
+
+/// Where the content of an image lies.
+struct Place {
+    path: std::path::PathBuf,
+    first: u64,
+    bytes: u64,
+}
+
+/// The content of an image: a file of its own, or a piece of a package's.
+async fn content_of(manager: &Manager, id: ImageId) -> Result<Place, Error> {
+    let row = virga_store::image::get(&mut manager.store.read().await?, id).await?;
+    let (file, first, bytes) = match row.as_ref().and_then(|i| Some((i.part?, i.size_bytes))) {
+        Some((part, bytes)) => (part.of, part.offset, bytes),
+        None => (id, 0, u64::MAX),
+    };
+    Ok(Place { path: manager.image_folder().join(file.to_string()), first, bytes })
 }
 
 /// A host joins: the token is used up, the host gets its row and its certificate, in one transaction.

@@ -141,7 +141,12 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             if let Some(image) = &facts.image {
                 virga_store::image::delete(tx, image.id).await?;
                 let content = manager.image_folder().join(image.id.to_string());
-                step(Point::ImageContentRemove, remove_content(&content)).await?;
+                let part = content.with_extension("partial");
+                let both = async {
+                    remove_content(&content).await?;
+                    remove_content(&part).await
+                };
+                step(Point::ImageContentRemove, both).await?;
                 event(manager, tx, task, "image.deleted", None, format!("Image {} was removed.", image.name)).await?;
             }
         }

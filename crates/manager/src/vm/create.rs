@@ -40,11 +40,19 @@ pub(crate) fn check_words(description: Option<&str>, labels: Option<&std::collec
 /// # Errors
 /// Invalid, Conflict when name or address is taken, NoCapacity, Forbidden.
 pub async fn create(op: &Op, b: &VmCreate, dry_run: bool) -> Result<Accepted, Error> {
+    create_noting(op, b, dry_run, &[]).await
+}
+
+/// As [`create`], with more lines for the plan.
+///
+/// # Errors
+/// As [`create`].
+pub(super) async fn create_noting(op: &Op, b: &VmCreate, dry_run: bool, notes: &[String]) -> Result<Accepted, Error> {
     name::check("name", &b.name)?;
     check_words(Some(&b.description), Some(&b.labels))?;
     check_counts(b)?;
     for _ in 0..DRAWS_MAX {
-        match attempt(op, b, dry_run).await {
+        match attempt(op, b, dry_run, notes).await {
             Err(Fault::AddressTaken) => {}
             Err(Fault::Other(e)) => return Err(op.veil(e)),
             Ok(done) => return Ok(done),
@@ -74,7 +82,7 @@ impl From<Error> for Fault {
     }
 }
 
-async fn attempt(op: &Op, b: &VmCreate, dry_run: bool) -> Result<Accepted, Fault> {
+async fn attempt(op: &Op, b: &VmCreate, dry_run: bool, notes: &[String]) -> Result<Accepted, Fault> {
     let mut tx = transaction(op, dry_run).await?;
     let mut view = hosts::build(&op.m, &mut tx).await?;
     let id = VmId(Uuid::now_v7());
@@ -82,7 +90,8 @@ async fn attempt(op: &Op, b: &VmCreate, dry_run: bool) -> Result<Accepted, Fault
     let spec = specification(op, &mut tx, b, &view).await?;
     let placement = placed(op, &mut tx, b, &spec, &view).await?;
     let vm = row(op, b, id, spec, &placement);
-    let plan = plan(op, &vm, &placement);
+    let mut plan = plan(op, &vm, &placement);
+    plan.extend(notes.iter().map(step));
     let object = ObjectRef::Vm(id);
     if dry_run {
         if virga_store::vm::by_ref(&mut tx, &b.name, &virga_model::role::Visible::everything()).await.map_err(Error::from)?.is_some() {
@@ -103,6 +112,15 @@ async fn attempt(op: &Op, b: &VmCreate, dry_run: bool) -> Result<Accepted, Fault
     let answer = Accepted { task: Some(shape), object: Reference::new(&object, &vm.name), plan };
     op.commit(tx, &answer, Some(&task_path(task.id))).await?;
     Ok(answer)
+}
+
+/// That the caller may make VMs anywhere at all.
+///
+/// # Errors
+/// Forbidden.
+pub(super) async fn may_make(op: &Op, tx: &mut Tx) -> Result<(), Error> {
+    let mut view = hosts::build(&op.m, tx).await?;
+    allowed_hosts(op, VmId(Uuid::now_v7()), &mut view)
 }
 
 /// Leaves the hosts on which the caller may make VMs: all, unless their role is bound to hosts.

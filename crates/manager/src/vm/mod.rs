@@ -5,6 +5,7 @@ pub mod batch;
 pub mod create;
 pub mod device;
 pub mod edit;
+pub mod import;
 pub mod power;
 pub mod resolve;
 pub mod snapshot;

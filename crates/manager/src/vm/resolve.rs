@@ -9,6 +9,7 @@ use virga_model::host::Host;
 use virga_model::image::{Image, ImageFormat, ImageState};
 use virga_model::name::shown;
 use virga_model::network::Network;
+use virga_model::ovf::Package;
 use virga_model::role::{Privilege, Target};
 use virga_model::vm::{CdromSpec, DiskSpec, NicSpec, mac_for};
 use virga_model::{DiskId, Error, NicId};
@@ -22,6 +23,18 @@ async fn image(op: &Op, tx: &mut Tx, name: &str, field: &str) -> Result<Image, E
         ImageState::Ready => Ok(image),
         ImageState::Empty => Err(Error::invalid(field, format!("image {} has no content yet; upload it first", image.name))),
         ImageState::Deleting => Err(Error::invalid(field, format!("image {} is being removed", image.name))),
+    }
+}
+
+/// The package called `name`.
+///
+/// # Errors
+/// Invalid on `field`.
+pub async fn package(op: &Op, tx: &mut Tx, name: &str, field: &str) -> Result<(Image, Package), Error> {
+    let mut found = image(op, tx, name, field).await?;
+    match found.package.take() {
+        Some(p) => Ok((found, p)),
+        None => Err(Error::invalid(field, format!("image {} is no package (OVA); make a VM with a disk from it instead", found.name))),
     }
 }
 
@@ -71,6 +84,10 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
     };
     if let Some(i) = from.as_ref().filter(|i| i.format == Some(ImageFormat::Iso)) {
         return Err(Error::invalid(within("image"), format!("image {} is an ISO; give it to an optical drive (cdroms)", i.name)));
+    }
+    if let Some(i) = from.as_ref().filter(|i| i.format == Some(ImageFormat::Ova)) {
+        let why = format!("image {} is a package of several disks; import it (virga vm import), or give one of its disks ({}.disk1)", i.name, i.name);
+        return Err(Error::invalid(within("image"), why));
     }
     limits(b.limits.as_ref(), &within("limits"))?;
     let size_bytes = match (b.size_bytes, &from) {

@@ -69,6 +69,9 @@ impl Fixture {
         let iso = virga_tests::images::iso();
         let image = w.image("img", vec![0; 1 << 20]).await;
         w.image("iso", iso).await;
+        let descriptor = virga_tests::images::ova::VMWARE.replace("VM Network", "nat").replace("vmw:value=\"efi\"", "vmw:value=\"bios\"");
+        let package = virga_tests::images::ova::package("x", &descriptor, &[("x-disk1.vmdk", virga_tests::images::ova::disk())], None);
+        let package = w.image("package", package).await;
         let vm = w.vm(json!({"name": "target", "disks": [{"size_bytes": 1 << 30}], "nics": [{"network": "nat"}], "cdroms": ["iso"]})).await;
         let taken = w.post("/v1/vms/target/snapshots", json!({"name": "snap"})).await.is(202);
         let snapshot = taken.body["object"]["id"].clone();
@@ -82,6 +85,7 @@ impl Fixture {
             ("cdrom", vm["spec"]["cdroms"][0]["id"].clone()),
             ("nic", vm["spec"]["nics"][0]["id"].clone()),
             ("image", id(image)),
+            ("package", id(package)),
             ("snapshot", snapshot),
             ("host", id(w.get("/v1/hosts/h1").await.body)),
             ("network", id(w.get("/v1/networks/nat").await.body)),
@@ -138,7 +142,7 @@ impl Fixture {
             "size_bytes" => json!(2u64 << 30),
             "vms" => json!([self.known["vm"]]),
             "valid_s" => json!(3600),
-            "network" | "user" => self.known[field].clone(),
+            "network" | "user" | "package" => self.known[field].clone(),
             _ => return None,
         })
     }

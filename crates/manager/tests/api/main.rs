@@ -15,6 +15,7 @@ mod hostile_cells;
 mod hostile_document;
 mod hostile_values;
 mod image;
+mod package;
 mod process;
 mod session;
 mod stream;

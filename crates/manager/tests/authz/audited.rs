@@ -117,6 +117,10 @@ async fn vms(r: &mut Round) {
     r.vm("vm_snapshot_revert", "POST", "/v1/vms/a/snapshots/s/revert", json!({})).await;
     r.vm("vm_snapshot_delete", "DELETE", "/v1/vms/a/snapshots/s", Value::Null).await;
     r.vm("vm_delete", "DELETE", "/v1/vms/a", Value::Null).await;
+    let bios = virga_tests::images::ova::VMWARE.replace("vmw:value=\"efi\"", "vmw:value=\"bios\"");
+    r.w.image("package", virga_tests::images::ova::package("x", &bios, &[("x-disk1.vmdk", virga_tests::images::ova::disk())], None)).await;
+    let body = json!({"package": "package", "name": "imported", "networks": {"VM Network": "nat"}});
+    r.vm("vm_import", "POST", "/v1/vm-imports", body).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

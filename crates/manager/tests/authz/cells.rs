@@ -272,6 +272,7 @@ impl<'a> Cells<'a> {
         self.each("vm_create", "POST", &hosts, |w| ("/v1/vms?dry_run=true".into(), json!({"name": "generated", "host": w})));
         self.add("vm_create", "POST", "/v1/vms?dry_run=true", json!({"name": "generated", "memory_bytes": 1u64 << 42}), Object::NewVm(None));
         self.add("vm_create", "POST", "/v1/vms?dry_run=true", json!({"name": "generated", "nics": [{"network": missing_name()}]}), Object::NewVm(None));
+        self.add("vm_import", "POST", "/v1/vm-imports?dry_run=true", json!({"package": missing_name()}), Object::NewVm(None));
         let victim = self.f.victim.clone();
         for user in [victim.name.as_str(), &victim.id, &missing_name()] {
             let scopes = [json!({"scope": "host", "id": NO_ID}), json!({"scope": "vm", "id": NO_ID}), json!({"scope": "own_on_host", "id": NO_ID})];

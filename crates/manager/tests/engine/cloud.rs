@@ -577,6 +577,8 @@ impl Cloud {
             state: ImageState::Deleting,
             generation: 1,
             created_at: Time(0),
+            part: None,
+            package: None,
         };
         let mut tx = self.wire.store.write().await.unwrap();
         virga_store::image::insert(&mut tx, &image).await.unwrap();

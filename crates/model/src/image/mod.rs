@@ -10,13 +10,14 @@
 mod iso;
 mod qcow2;
 mod raw;
-mod reader;
+pub(crate) mod reader;
 mod vhd;
 mod vhdx;
 mod vmdk;
 mod vmdk_descriptor;
 
 use crate::error::Error;
+use crate::ovf::{self, Package};
 use crate::{ImageId, Time};
 pub use reader::ReadAt;
 use reader::{Reader, Seen, answer, must};
@@ -48,6 +49,8 @@ pub enum ImageFormat {
     Vhd,
     /// Hyper-V's format. Hosts convert it to qcow2.
     Vhdx,
+    /// A package of a machine and its disks ([`crate::ovf`]). Its disks are images of their own.
+    Ova,
 }
 
 impl ImageFormat {
@@ -70,6 +73,7 @@ impl std::fmt::Display for ImageFormat {
             ImageFormat::Vmdk => "vmdk",
             ImageFormat::Vhd => "vhd",
             ImageFormat::Vhdx => "vhdx",
+            ImageFormat::Ova => "ova",
         })
     }
 }
@@ -107,6 +111,21 @@ pub struct Image {
     pub generation: i64,
     /// When it was made.
     pub created_at: Time,
+    /// The package of which it is a piece; none: it has a file of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// What it holds, when it is a package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<Package>,
+}
+
+/// Where an image lies in a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The package.
+    pub of: ImageId,
+    /// First byte in it.
+    pub offset: u64,
 }
 
 /// What the inspector read.
@@ -150,7 +169,7 @@ pub fn inspect_head(head: &[u8]) -> Result<(), Error> {
 
 /// Decides by the content what the file is, and inspects it as that. A magic at the beginning counts before all others, as
 /// it would for programs that look for themselves.
-fn look(r: &mut Reader<'_>) -> Seen<Inspected> {
+pub(crate) fn look(r: &mut Reader<'_>) -> Seen<Inspected> {
     must(r.length() >= 512, "is shorter than one sector; is the file complete?")?;
     let first = r.array::<512>(0)?;
     if first.starts_with(qcow2::MAGIC) {
@@ -164,6 +183,9 @@ fn look(r: &mut Reader<'_>) -> Seen<Inspected> {
     }
     if first.starts_with(vhdx::MAGIC) {
         return vhdx::inspect(r);
+    }
+    if ovf::is_tar(&first) {
+        return ovf::inspect(r);
     }
     raw::refuse_foreign(r, &first)?;
     if iso::is_one(r)? {

@@ -8,7 +8,7 @@ use super::reader::{Reader, Seen, be, must, refuse};
 use super::{ImageFormat, Inspected, VIRTUAL_BYTES_MAX};
 
 /// How a foreign format begins, at which byte, what it is, and what to do.
-const FOREIGN: [(usize, &[u8], &str, &str); 28] = [
+const FOREIGN: [(usize, &[u8], &str, &str); 27] = [
     (0, b"QED\0", "a QED image", CONVERT),
     (0, b"COWD", "a VMDK of the old kind (COWD)", CONVERT),
     (0, b"# Disk DescriptorFile", "a VMDK descriptor, which only names the files that hold the data", STREAM),
@@ -32,7 +32,6 @@ const FOREIGN: [(usize, &[u8], &str, &str); 28] = [
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
     (0, b"PK\x03\x04", "a zip archive", UNPACK),
     (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
-    (257, b"ustar", "a tar archive (an OVA?)", "unpack it and import the disk that is in it"),
     (0, b"MSWIM\0\0\0", "a Windows image (WIM), which is no disk", "import the installation medium as an ISO"),
     (0, b"hsqs", "a squashfs file system, which is no disk", "import the medium that holds it"),
     (0, b"<?xml", "an XML document, such as an OVF descriptor", "import the disk that it names"),

@@ -21,6 +21,9 @@ fn right() -> Vec<(ImageFormat, u64, Vec<u8>)> {
         (Vhd, 4 << 20, images::vhd_fixed()),
         (Vhd, 4 << 20, images::vhd_dynamic()),
         (Vhdx, VIRTUAL_BYTES, images::vhdx()),
+        (Ova, 1 << 20, images::ova::vmware()),
+        (Ova, 1 << 20, images::ova::virtualbox()),
+        (Ova, VIRTUAL_BYTES, images::ova::ovirt()),
     ]
 }
 
@@ -112,7 +115,7 @@ proptest! {
     /// Whatever is changed, and whatever the length: no panic, nothing behind the end, at most 256 MiB read.
     #[test]
     fn any_file_is_inspected_within_bounds(
-        which in 0usize..9,
+        which in 0usize..12,
         changes in proptest::collection::vec((0usize..5000, any::<[u8; 4]>()), 0..6),
         far in proptest::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 0..4),
         length in prop_oneof![Just(None), any::<u64>().prop_map(|n| Some(n >> 12)), (0u64..1 << 24).prop_map(Some)],

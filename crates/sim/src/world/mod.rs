@@ -397,6 +397,8 @@ fn image(now: Time) -> Image {
         state: ImageState::Ready,
         generation: 1,
         created_at: now,
+        part: None,
+        package: None,
     }
 }
 

@@ -85,6 +85,8 @@ pub fn image_row(n: u128, name: &str) -> Image {
         state: ImageState::Ready,
         generation: 1,
         created_at: NOW,
+        part: None,
+        package: None,
     }
 }
 

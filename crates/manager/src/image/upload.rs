@@ -1,30 +1,30 @@
-//! Images and ISOs of the library: seen by everybody who has the privilege anywhere, changed over the installation.
+//! Content of images on its way into the library: received, inspected, compared, kept.
 //!
-//! An upload is inspected before anybody can use it, and becomes visible in one rename after it is on stable storage;
-//! of a refused or broken one nothing is left, also not after a crash ([`sweep`]).
+//! What comes is written beside its final place. An upload that breaks off leaves what has arrived, and whoever goes on with
+//! it says from which byte ([`ImageContentQuery::offset`]); a lock on the file keeps two of them apart, also of two managers,
+//! and is gone with its holder. A part is never used: only the whole, hashed from its first byte, inspected and on stable
+//! storage, becomes the image's, in one rename. Of what is refused nothing is kept.
 
+use super::{disk, load, package, partial, shape};
 use crate::event::{self, Note};
 use crate::fetch::Download;
 use crate::http::Op;
-use crate::task_new::{self, About, Who};
-use crate::{list, task_api};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Seek};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use uuid::Uuid;
-use virga_api::v1::{Accepted, Image as Shape, ImageContentQuery, ImageCreate, ImageFetch, ListQuery, PageBody, PlanStep, Reference, UPLOAD_BYTES_MAX};
+use virga_api::v1::{Image as Shape, ImageContentQuery, ImageFetch, UPLOAD_BYTES_MAX};
 use virga_model::image::{HEADER_BYTES, Image, ImageFormat, ImageState, Inspected, inspect, inspect_head};
 use virga_model::role::{Privilege, Target};
-use virga_model::task::{ObjectRef, TaskDoc, TaskKind};
-use virga_model::{Error, ErrorCode, ImageId, name};
-use virga_store::Tx;
+use virga_model::task::ObjectRef;
+use virga_model::{Error, ErrorCode, ImageId};
 
 /// Bytes of the library's file system that an upload leaves free.
 const KEEP_FREE_BYTES: u64 = 1 << 30;
@@ -64,7 +64,7 @@ impl Uploads {
     }
 
     /// Bytes of an upload under way.
-    fn arrived(&self, image: ImageId) -> Option<u64> {
+    pub(super) fn arrived(&self, image: ImageId) -> Option<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&image).map(|n| n.load(Ordering::Relaxed))
     }
 }
@@ -75,13 +75,37 @@ impl Drop for Slot {
     }
 }
 
-/// A file that is removed unless it was kept.
-struct Temporary {
+/// The file of an upload, locked while this is there. It is removed at the end unless it was kept.
+struct Part {
     path: PathBuf,
+    file: std::fs::File,
     kept: bool,
 }
 
-impl Drop for Temporary {
+impl Part {
+    /// Opens the file for an upload that begins at `offset`; what is behind it is thrown away.
+    fn open(folder: &Path, image: ImageId, name: &str, offset: u64) -> Result<Part, Error> {
+        let path = partial(folder, image);
+        let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|e| disk(&e))?;
+        let busy = || Error::new(ErrorCode::Locked, format!("Another upload of image {name} is under way.")).with_hint("Wait for its end.");
+        file.try_lock().map_err(|_| busy())?;
+        let here = file.metadata().map_err(|e| disk(&e))?;
+        // Who held the lock before may have moved or removed the file.
+        if std::fs::metadata(&path).map_or(true, |now| (now.dev(), now.ino()) != (here.dev(), here.ino())) {
+            return Err(busy());
+        }
+        let mut part = Part { path, file, kept: here.len() > 0 };
+        if offset > here.len() {
+            return Err(Error::conflict(format!("The upload cannot go on at byte {offset}: {} bytes of image {name} are there.", here.len()))
+                .with_hint("Ask how many are there (arrived_bytes of the image), and go on from that byte."));
+        }
+        part.file.set_len(offset).map_err(|e| disk(&e))?;
+        part.kept = false;
+        Ok(part)
+    }
+}
+
+impl Drop for Part {
     fn drop(&mut self) {
         if !self.kept {
             let _ = std::fs::remove_file(&self.path);
@@ -89,91 +113,42 @@ impl Drop for Temporary {
     }
 }
 
-fn shape(i: Image) -> Shape {
-    Shape {
-        id: i.id,
-        name: i.name,
-        state: i.state,
-        format: i.format,
-        size_bytes: i.size_bytes,
-        virtual_bytes: i.virtual_bytes,
-        arrived_bytes: None,
-        sha256: i.sha256,
-        generation: i.generation,
-        created_at: i.created_at,
-    }
-}
-
-async fn load(tx: &mut Tx, name: &str) -> Result<Image, Error> {
-    virga_store::image::by_ref(tx, name).await?.ok_or_else(|| Error::not_found("image", name))
-}
-
-/// A page of images.
-///
-/// # Errors
-/// Malformed for wrong parameters.
-pub async fn list(op: &Op, q: &ListQuery) -> Result<PageBody<Shape>, Error> {
-    let mut tx = op.read().await?;
-    let mut paged = virga_store::image::list(&mut tx, &list::page(q)?).await?;
-    let items = std::mem::take(&mut paged.items).into_iter().map(shape).collect();
-    list::body(q, paged, items)
-}
-
-/// One image.
-///
-/// # Errors
-/// NotFound.
-pub async fn view(op: &Op, name: &str) -> Result<Shape, Error> {
-    let mut tx = op.read().await?;
-    let image = load(&mut tx, name).await?;
-    let arrived_bytes = op.api.uploads.arrived(image.id);
-    Ok(Shape { arrived_bytes, ..shape(image) })
-}
-
-/// Makes an image without content.
-///
-/// # Errors
-/// Invalid, or Conflict when the name is taken.
-pub async fn create(op: &Op, b: &ImageCreate) -> Result<Shape, Error> {
-    name::check("name", &b.name)?;
-    let image = Image {
-        id: ImageId(Uuid::now_v7()),
-        name: b.name.clone(),
-        format: None,
-        size_bytes: 0,
-        virtual_bytes: 0,
-        sha256: String::new(),
-        state: ImageState::Empty,
-        generation: 1,
-        created_at: op.now,
-    };
-    let mut tx = op.write().await?;
-    virga_store::image::insert(&mut tx, &image).await?;
-    op.audit(&mut tx, ObjectRef::Image(image.id), &image.name, "made, without content").await?;
-    let answer = shape(image);
-    op.commit(tx, &answer, None).await?;
-    Ok(answer)
+/// Bytes of a broken upload that are there to be gone on with.
+pub(super) fn waiting_bytes(folder: &Path, image: ImageId) -> Option<u64> {
+    std::fs::metadata(partial(folder, image)).ok().map(|m| m.len()).filter(|n| *n > 0)
 }
 
 /// Takes the content of an image. `length` is what the caller announced.
 ///
 /// # Errors
 /// Conflict when the image has content, Locked during another upload, Invalid for content that is refused, Unavailable
-/// when there is no room. Then nothing of the content is kept.
+/// when there is no room; then nothing of the content is kept. Malformed when it broke off: then what came is kept for a day.
 pub async fn upload<S, E>(op: &Op, name: &str, q: &ImageContentQuery, length: Option<u64>, content: S) -> Result<Shape, Error>
 where
     S: Stream<Item = Result<Bytes, E>> + Send,
     E: std::fmt::Debug + Send,
 {
+    let offset = q.offset.unwrap_or(0);
+    if offset > UPLOAD_BYTES_MAX as u64 {
+        return Err(Error::invalid("offset", "is beyond 16 TiB, the largest content"));
+    }
+    if offset > 0 && q.sha256.is_none() {
+        return Err(Error::invalid("sha256", "is needed to go on with an upload: nothing else shows that both parts are of one file"));
+    }
     let image = empty(op, name).await?;
     let slot = op.api.uploads.begin(image.id, &image.name)?;
     let content = content.map(|piece| {
         piece.map_err(|e| {
             tracing::debug!(error = ?e, "upload broke off");
-            Error::malformed("The upload broke off before its end.")
+            broke_off("The upload broke off before its end.")
         })
     });
-    take(op, &slot, q, length, content, None).await
+    take(op, (&slot, &image.name), q, length, content, None).await
+}
+
+/// An upload that can be gone on with.
+fn broke_off(message: impl Into<String>) -> Error {
+    Error::malformed(message).with_hint("What came is kept for a day: go on from there (offset), or begin anew.")
 }
 
 /// Fetches the content of an image from a URL.
@@ -181,7 +156,7 @@ where
 /// # Errors
 /// As [`upload`], and what [`Download`] says of the URL.
 pub async fn fetch(op: &Op, name: &str, f: &ImageFetch) -> Result<Shape, Error> {
-    let q = ImageContentQuery { sha256: f.sha256.clone(), format: f.format };
+    let q = ImageContentQuery { sha256: f.sha256.clone(), format: f.format, offset: None };
     let whole = q.sha256.as_ref().is_none_or(|s| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit()));
     if !whole {
         return Err(Error::invalid("sha256", "must be 64 hexadecimal digits"));
@@ -200,7 +175,7 @@ pub async fn fetch(op: &Op, name: &str, f: &ImageFetch) -> Result<Shape, Error> 
         let total = download.total();
         // What follows the path may be a secret of the caller's.
         let origin = f.url.split(['?', '#']).next().unwrap_or_default();
-        take(op, &slot, &q, total, download.content(), Some(origin)).await
+        take(op, (&slot, &image.name), &q, total, download.content(), Some(origin)).await
     };
     let given_up = |_| Error::unavailable(format!("The download was given up after {} hours.", FETCH_MAX.as_secs() / 3600));
     tokio::time::timeout(FETCH_MAX, work).await.map_err(given_up)?
@@ -214,23 +189,34 @@ async fn empty(op: &Op, name: &str) -> Result<Image, Error> {
 }
 
 /// Takes content from wherever it comes: receives, inspects, compares, keeps.
-async fn take<S>(op: &Op, slot: &Slot, q: &ImageContentQuery, length: Option<u64>, content: S, origin: Option<&str>) -> Result<Shape, Error>
+async fn take<S>(op: &Op, (slot, name): (&Slot, &str), q: &ImageContentQuery, length: Option<u64>, content: S, origin: Option<&str>) -> Result<Shape, Error>
 where
     S: Stream<Item = Result<Bytes, Error>> + Send,
 {
     let folder = op.m.image_folder();
     room(&folder, length.unwrap_or(0))?;
-    // A name of its own: another manager that shares the folder may be taking content for the same image.
-    let mut file = Temporary { path: folder.join(format!("{}.{}.upload", slot.image, Uuid::new_v4().simple())), kept: false };
-    let got = receive(&file.path, &folder, content, &slot.arrived).await?;
-    let inspected = inspect_file(file.path.clone(), got.bytes).await?;
+    let mut part = Part::open(&folder, slot.image, name, q.offset.unwrap_or(0))?;
+    let got = match receive(&mut part, &folder, content, &slot.arrived).await {
+        Ok(got) => got,
+        Err(Stopped::Broken(e)) => {
+            // A download is begun anew; and nothing is worth being gone on with.
+            part.kept = origin.is_none() && slot.arrived.load(Ordering::Relaxed) > 0;
+            return Err(e);
+        }
+        Err(Stopped::Refused(e)) => return Err(e),
+    };
+    let inspected = inspect_file(part.path.clone(), got.bytes).await?;
     if let Some(wanted) = q.format.filter(|f| *f != inspected.format) {
         return Err(differs(wanted, inspected.format));
     }
     if let Some(wanted) = q.sha256.as_ref().filter(|w| !w.eq_ignore_ascii_case(&got.sha256)) {
         return Err(Error::invalid("sha256", format!("the content has {}, not {wanted}", got.sha256)));
     }
-    accept(op, slot.image, &mut file, &got, inspected, origin).await
+    let found = match inspected.format {
+        ImageFormat::Ova => Some(package::open(part.path.clone(), got.bytes).await?),
+        _ => None,
+    };
+    accept(op, slot.image, &mut part, &got, inspected, found, origin).await
 }
 
 /// Inspects what arrived, on a thread that may wait for the disk.
@@ -262,7 +248,15 @@ fn must_be_empty(image: &Image) -> Result<(), Error> {
 }
 
 /// The content is on stable storage: makes it the image's, in one rename, and writes the row.
-async fn accept(op: &Op, id: ImageId, file: &mut Temporary, got: &Received, inspected: Inspected, origin: Option<&str>) -> Result<Shape, Error> {
+async fn accept(
+    op: &Op,
+    id: ImageId,
+    file: &mut Part,
+    got: &Received,
+    inspected: Inspected,
+    found: Option<package::Found>,
+    origin: Option<&str>,
+) -> Result<Shape, Error> {
     let mut tx = op.write().await?;
     let mut image = virga_store::image::get(&mut tx, id).await?.ok_or_else(|| Error::not_found("image", id))?;
     must_be_empty(&image)?;
@@ -277,6 +271,9 @@ async fn accept(op: &Op, id: ImageId, file: &mut Temporary, got: &Received, insp
     image.virtual_bytes = inspected.virtual_bytes;
     (image.size_bytes, image.sha256) = (got.bytes, got.sha256.clone());
     image.generation += 1;
+    if let Some(found) = found {
+        image.package = Some(package::insert_parts(&mut tx, &image, found, op.now).await?);
+    }
     virga_store::image::update(&mut tx, &image, expected).await?;
     let object = ObjectRef::Image(id);
     let from = origin.map(|o| format!(", from {o}")).unwrap_or_default();
@@ -286,7 +283,7 @@ async fn accept(op: &Op, id: ImageId, file: &mut Temporary, got: &Received, insp
     let target = op.m.image_folder().join(id.to_string());
     std::fs::rename(&file.path, &target).and_then(|()| sync_folder(&target)).map_err(|e| disk(&e))?;
     (file.path, file.kept) = (target, false);
-    let answer = shape(image);
+    let answer = Shape { package: image.package.clone(), ..shape(image) };
     op.commit(tx, &answer, None).await?;
     file.kept = true;
     Ok(answer)
@@ -298,27 +295,43 @@ struct Received {
     sha256: String,
 }
 
-/// Writes the stream to `path`, hashing it on the way, until it is on stable storage.
-async fn receive<S>(path: &Path, folder: &Path, content: S, arrived: &AtomicU64) -> Result<Received, Error>
+/// Why nothing more is received.
+enum Stopped {
+    /// The sender went away: what is there is right as far as it goes.
+    Broken(Error),
+    /// It is of no use to go on.
+    Refused(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(e: Error) -> Stopped {
+        Stopped::Refused(e)
+    }
+}
+
+/// Writes the stream behind what is there, hashing everything, until it is on stable storage.
+async fn receive<S>(part: &mut Part, folder: &Path, content: S, arrived: &AtomicU64) -> Result<Received, Stopped>
 where
     S: Stream<Item = Result<Bytes, Error>> + Send,
 {
-    let _ = tokio::fs::remove_file(path).await;
-    let mut out = tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await.map_err(|e| disk(&e))?;
-    let (mut head, mut bytes, mut looked_at, mut hash) = (Vec::new(), 0u64, 0u64, Sha256::new());
+    let before = part.file.try_clone().map_err(|e| disk(&e))?;
+    let work = tokio::task::spawn_blocking(move || beginning(before));
+    let (mut hash, mut head, mut bytes) = work.await.map_err(|e| Error::internal(e.to_string()))?.map_err(|e| disk(&e))?;
+    let mut looked_at = bytes;
+    arrived.store(bytes, Ordering::Relaxed);
+    let mut out = tokio::fs::File::from_std(part.file.try_clone().map_err(|e| disk(&e))?);
     let mut content = std::pin::pin!(content);
-    loop {
+    let broken = loop {
         let next = tokio::time::timeout(SILENCE_MAX, content.next()).await;
         let chunk = match next {
-            Err(_) => return Err(Error::malformed(format!("Nothing came for {} s; the upload was given up.", SILENCE_MAX.as_secs()))),
-            Ok(None) => break,
-            Ok(Some(Err(e))) => return Err(e),
+            Err(_) => break Some(broke_off(format!("Nothing came for {} s; the upload was given up.", SILENCE_MAX.as_secs()))),
+            Ok(None) => break None,
+            Ok(Some(Err(e))) => break Some(e),
             Ok(Some(Ok(chunk))) => chunk,
         };
         bytes += chunk.len() as u64;
-        arrived.store(bytes, Ordering::Relaxed);
         if bytes > UPLOAD_BYTES_MAX as u64 {
-            return Err(Error::invalid("content", "is larger than 16 TiB"));
+            return Err(Error::invalid("content", "is larger than 16 TiB").into());
         }
         if bytes - looked_at >= LOOK_EVERY_BYTES {
             looked_at = bytes;
@@ -332,10 +345,31 @@ where
         }
         hash.update(&chunk);
         out.write_all(&chunk).await.map_err(|e| disk(&e))?;
-    }
+        arrived.store(bytes, Ordering::Relaxed);
+    };
     out.flush().await.map_err(|e| disk(&e))?;
     out.sync_all().await.map_err(|e| disk(&e))?;
-    Ok(Received { bytes, sha256: hex::encode(hash.finalize()) })
+    match broken {
+        Some(e) => Err(Stopped::Broken(e)),
+        None => Ok(Received { bytes, sha256: hex::encode(hash.finalize()) }),
+    }
+}
+
+/// Hash, first bytes and length of what an earlier upload left; the file is read to its end.
+fn beginning(mut file: std::fs::File) -> std::io::Result<(Sha256, Vec<u8>, u64)> {
+    file.rewind()?;
+    let (mut hash, mut head, mut bytes) = (Sha256::new(), Vec::new(), 0);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok((hash, head, bytes));
+        }
+        let piece = buffer.get(..n).unwrap_or_default();
+        head.extend_from_slice(&piece[..HEADER_BYTES.saturating_sub(head.len()).min(n)]);
+        hash.update(piece);
+        bytes += n as u64;
+    }
 }
 
 /// That `bytes` more fit into the library.
@@ -352,80 +386,4 @@ fn room(folder: &Path, bytes: u64) -> Result<(), Error> {
 
 fn sync_folder(file: &Path) -> std::io::Result<()> {
     std::fs::File::open(file.parent().unwrap_or(Path::new("/")))?.sync_all()
-}
-
-fn disk(e: &std::io::Error) -> Error {
-    tracing::error!(error = %e, "image library");
-    if matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
-        return Error::new(ErrorCode::StorageFull, "The disk of the image library is full: nothing was kept.")
-            .with_hint("Remove images that nobody needs, or ask an administrator to make room.");
-    }
-    Error::unavailable("The image library cannot be written; the log of the manager says more.")
-}
-
-/// What is younger is left alone: another manager may share the folder, and be in the middle of an upload.
-const LEFT_AFTER: Duration = Duration::from_secs(3600);
-
-/// Removes what broken uploads left, and content of images that another manager has removed. What was there before the rows
-/// were restored from a backup stays: the rows may be older than it.
-///
-/// # Errors
-/// When the folder or the database cannot be read.
-pub async fn sweep(store: &virga_store::Store, folder: &Path) -> Result<(), Error> {
-    let mut tx = store.read().await?;
-    let restored_at = virga_store::restored::restored_at(&mut tx).await?;
-    for entry in std::fs::read_dir(folder).map_err(|e| disk(&e))? {
-        let path = entry.map_err(|e| disk(&e))?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let changed = std::fs::metadata(&path).and_then(|m| m.modified()).unwrap_or_else(|_| std::time::SystemTime::now());
-        if changed.elapsed().unwrap_or_default() < LEFT_AFTER {
-            continue;
-        }
-        let before_restore = restored_at.is_some_and(|t| changed < std::time::UNIX_EPOCH + Duration::from_micros(t.0.unsigned_abs()));
-        let left_over = match name.strip_suffix(".upload") {
-            Some(id) => id.split('.').next().is_some_and(|i| i.parse::<ImageId>().is_ok()),
-            None if before_restore => false,
-            None => match name.parse::<ImageId>() {
-                Ok(id) => virga_store::image::get(&mut tx, id).await?.is_none_or(|i| i.state == ImageState::Empty),
-                Err(_) => false,
-            },
-        };
-        if left_over {
-            tracing::warn!(file = %path.display(), "left by a broken upload, removed");
-            match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(disk(&e)),
-                _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Removes an image that no VM uses, here and from the hosts' caches.
-///
-/// # Errors
-/// NotFound, Conflict when VMs use it, Locked when a task works on it.
-pub async fn delete(op: &Op, name: &str) -> Result<Accepted, Error> {
-    let mut tx = op.write().await?;
-    let mut image = load(&mut tx, name).await?;
-    op.check_match(image.generation)?;
-    let object = ObjectRef::Image(image.id);
-    task_new::ensure_free(&mut tx, object, &format!("image {}", image.name)).await?;
-    let users = virga_store::image::used_by(&mut tx, image.id).await?;
-    if !users.is_empty() {
-        return Err(crate::network::in_use(op, &format!("Image {}", image.name), &users));
-    }
-    let expected = image.generation;
-    (image.state, image.generation) = (ImageState::Deleting, expected + 1);
-    virga_store::image::update(&mut tx, &image, expected).await?;
-    let doc = TaskDoc { generation: image.generation, ..TaskDoc::default() };
-    let task = task_new::insert(&mut tx, Who::caller(op), TaskKind::ImageDelete, About::plain(object, &image.name), doc, None).await?;
-    op.audit(&mut tx, object, &image.name, "removal asked for").await?;
-    let answer = Accepted {
-        task: Some(task_api::shape(&mut tx, &mut task_api::Names::default(), &task).await?),
-        object: Reference::new(&object, &image.name),
-        plan: vec![PlanStep { what: "remove the image from the caches of the hosts, then from the library".into(), after_restart: None }],
-    };
-    op.commit(tx, &answer, None).await?;
-    Ok(answer)
 }
