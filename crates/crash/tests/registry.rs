@@ -71,10 +71,12 @@ fn lines(folder: &str) -> Vec<(String, String)> {
 }
 
 /// Effects of the agent's host and journal, and of the manager's task engine, as they stand in the text.
-const AGENT_EFFECTS: [&str; 21] = [
+const AGENT_EFFECTS: [&str; 23] = [
     ".image_write(",
     ".image_commit(",
     ".image_remove(",
+    ".store_ensure(",
+    ".store_remove(",
     ".disk_ensure(",
     ".disk_grow(",
     ".disk_remove(",

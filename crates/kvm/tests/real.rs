@@ -66,9 +66,9 @@ async fn import(k: &Kvm, bytes: &[u8], n: u128) -> ImageRef {
         sha256: hex::encode(Sha256::digest(bytes)),
     };
     for (i, piece) in bytes.chunks(4 << 20).enumerate() {
-        k.image_write(&image, (i as u64) * (4 << 20), piece).await.unwrap();
+        k.image_write(None, &image, (i as u64) * (4 << 20), piece).await.unwrap();
     }
-    k.image_commit(&image).await.unwrap();
+    k.image_commit(None, &image).await.unwrap();
     image
 }
 
@@ -291,7 +291,7 @@ async fn hot_plug(lab: &Lab, k: &Kvm, o: &mut VmOrder) {
             until("grown disk in the guest", 30, async || in_guest(lab, vm, "cat /sys/block/*/size").await.contains("131072")).await;
         }
         twice(o, Change::DetachDisk(d.clone())).await;
-        k.disk_remove(vm, d.id, None).await.unwrap();
+        k.disk_remove(vm, None, d.id, None).await.unwrap();
     }
 
     let second = specs::nat(0xc9, "192.168.201.0/24");
@@ -467,23 +467,23 @@ async fn images_and_disks_are_kept_whole() {
     let k = open(&lab).await;
     let bytes = iso(7);
     let image = import(&k, &bytes, 0xa1).await;
-    assert_eq!(k.images().await.unwrap(), [image.id]);
-    assert_eq!(k.image_partial_bytes(&image).await.unwrap(), 0);
-    k.image_commit(&image).await.unwrap();
+    assert_eq!(k.images(None).await.unwrap(), [image.id]);
+    assert_eq!(k.image_partial_bytes(None, &image).await.unwrap(), 0);
+    k.image_commit(None, &image).await.unwrap();
 
     // Broken off, gone on, and wrong.
     let raw =
         ImageRef { id: specs::id(0xa2), format: ImageFormat::Raw, size_bytes: 2048, virtual_bytes: 2048, sha256: hex::encode(Sha256::digest([5u8; 2048])) };
-    k.image_write(&raw, 0, &[5; 1024]).await.unwrap();
-    k.image_write(&raw, 0, &[5; 1024]).await.unwrap();
-    assert_eq!(k.image_partial_bytes(&raw).await.unwrap(), 1024);
-    assert_eq!(k.image_write(&raw, 1500, &[5; 10]).await.unwrap_err().code, ErrorCode::Conflict);
-    assert_eq!(k.image_write(&raw, 1024, &[5; 2000]).await.unwrap_err().code, ErrorCode::Conflict);
-    k.image_write(&raw, 1024, &[6; 1024]).await.unwrap();
-    assert!(k.image_commit(&raw).await.unwrap_err().message.contains("SHA-256"));
-    assert_eq!(k.image_partial_bytes(&raw).await.unwrap(), 0, "what is wrong is thrown away");
-    k.image_write(&raw, 0, &[5; 2048]).await.unwrap();
-    k.image_commit(&raw).await.unwrap();
+    k.image_write(None, &raw, 0, &[5; 1024]).await.unwrap();
+    k.image_write(None, &raw, 0, &[5; 1024]).await.unwrap();
+    assert_eq!(k.image_partial_bytes(None, &raw).await.unwrap(), 1024);
+    assert_eq!(k.image_write(None, &raw, 1500, &[5; 10]).await.unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(k.image_write(None, &raw, 1024, &[5; 2000]).await.unwrap_err().code, ErrorCode::Conflict);
+    k.image_write(None, &raw, 1024, &[6; 1024]).await.unwrap();
+    assert!(k.image_commit(None, &raw).await.unwrap_err().message.contains("SHA-256"));
+    assert_eq!(k.image_partial_bytes(None, &raw).await.unwrap(), 0, "what is wrong is thrown away");
+    k.image_write(None, &raw, 0, &[5; 2048]).await.unwrap();
+    k.image_commit(None, &raw).await.unwrap();
 
     let vm: VmId = specs::id(0x31);
     let mut d = DiskSpec { size_bytes: 1 << 20, ..specs::disk(1, Some(0xa2), DiskBus::Virtio, DiskCache::None) };
@@ -492,7 +492,7 @@ async fn images_and_disks_are_kept_whole() {
     let before = std::fs::read(&path).unwrap();
     k.disk_ensure(vm, &d, Some(&raw)).await.unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), before, "an existing disk is never touched");
-    assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, layer: None, size_bytes: 1 << 20 }]);
+    assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, layer: None, store: None, size_bytes: 1 << 20 }]);
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no left-overs");
     d.size_bytes = 2 << 20;
     k.disk_grow(vm, &d, None).await.unwrap();
@@ -501,12 +501,12 @@ async fn images_and_disks_are_kept_whole() {
     assert_eq!(k.image_remove(raw.id).await.unwrap_err().code, ErrorCode::Conflict);
     let small = DiskSpec { size_bytes: 1024, ..specs::disk(2, Some(0xa2), DiskBus::Virtio, DiskCache::None) };
     assert_eq!(k.disk_ensure(vm, &small, Some(&raw)).await.unwrap_err().code, ErrorCode::Invalid);
-    k.disk_remove(vm, d.id, None).await.unwrap();
-    k.disk_remove(vm, d.id, None).await.unwrap();
+    k.disk_remove(vm, None, d.id, None).await.unwrap();
+    k.disk_remove(vm, None, d.id, None).await.unwrap();
     k.image_remove(raw.id).await.unwrap();
     k.vm_files_remove(vm).await.unwrap();
     k.vm_files_remove(vm).await.unwrap();
-    assert_eq!(k.images().await.unwrap(), [image.id]);
+    assert_eq!(k.images(None).await.unwrap(), [image.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,6 +107,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        store: None,
     };
     VmOrder {
         id: VmId(Uuid::from_u128(n)),
@@ -128,6 +129,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         networks: vec![],
         keep_disks: vec![],
         keep_layers: vec![],
+        stores: vec![],
     }
     .with_real_sha()
 }

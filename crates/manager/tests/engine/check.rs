@@ -54,7 +54,7 @@ async fn library(cloud: &Cloud, asked: TaskKind, what: &str) {
         (TaskKind::NetworkDelete, virga_store::network::get(&mut tx, NETWORK).await.unwrap().is_some()),
     ] {
         let there = match kind {
-            TaskKind::ImageDelete => cloud.host.images().await.unwrap().contains(&IMAGE),
+            TaskKind::ImageDelete => cloud.host.images(None).await.unwrap().contains(&IMAGE),
             _ => cloud.host.facts().await.unwrap().networks.contains(&NETWORK),
         };
         assert!(asked != kind || row == there, "row {row}, host {there}: {what}");

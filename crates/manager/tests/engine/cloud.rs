@@ -295,8 +295,8 @@ impl Cloud {
             virtual_bytes: 1 << 20,
             sha256: Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect(),
         };
-        self.host.image_write(&image, 0, content).await.unwrap();
-        self.host.image_commit(&image).await.unwrap();
+        self.host.image_write(None, &image, 0, content).await.unwrap();
+        self.host.image_commit(None, &image).await.unwrap();
         self.host.network_ensure(&NetworkRef { id: NETWORK, name: "net".into(), spec: network_spec() }).await.unwrap();
     }
 

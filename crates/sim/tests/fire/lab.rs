@@ -196,6 +196,7 @@ pub fn disk(n: u128) -> DiskSpec {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        store: None,
     }
 }
 
@@ -213,5 +214,6 @@ pub fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         networks: vec![network()],
         keep_disks: vec![],
         keep_layers: vec![],
+        stores: vec![],
     }
 }

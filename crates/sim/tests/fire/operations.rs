@@ -186,7 +186,7 @@ async fn check(lab: &mut Lab, op: &Operation, from: usize, what: &str) {
     let disks: Vec<_> = lab.host.sim.disks().await.unwrap().into_iter().map(|d| (d.id, d.size_bytes)).collect();
     if op.ends == VmState::Absent {
         assert!(lab.host.sim.is_empty(), "{what}: nothing is left over");
-        assert!(lab.host.sim.images().await.unwrap().is_empty(), "{what}");
+        assert!(lab.host.sim.images(None).await.unwrap().is_empty(), "{what}");
         lab.host.sim.network_remove(&network()).await.unwrap();
     } else {
         let spec = (op.order)().spec;
