@@ -8,7 +8,7 @@ use virga_crash::{Step, step};
 use virga_model::data_store::StoreFact;
 use virga_model::order::{Act, ActResult, CallHead, NodeAnswer, NodeCall, Progress, StoreRef, VmOrder, VmReport, stores_digest};
 use virga_model::vm::{AgentState, GuestInfo, Observed, VmState};
-use virga_model::{DataStoreId, Error, TaskId, Time, VmId};
+use virga_model::{DataStoreId, Error, ImageId, TaskId, Time, VmId};
 
 use crate::host::{Domain, Host, Journal, Result};
 use crate::image::Fetches;
@@ -37,8 +37,8 @@ pub struct Node {
     epoch: tokio::sync::Mutex<i64>,
     /// Revisions of what is said about VMs; the upper half counts the starts of this agent.
     revisions: Arc<AtomicU64>,
-    /// The data stores to watch, and what was found; none found yet: not looked at.
-    stores: Mutex<BTreeMap<DataStoreId, (StoreRef, Option<StoreFact>)>>,
+    /// The data stores to watch, and what was found.
+    stores: Mutex<BTreeMap<DataStoreId, Watched>>,
     /// Wakes who watches the data stores.
     pub(crate) stores_changed: Notify,
     /// Numbers the looks at the hypervisor, in the order in which they began.
@@ -50,6 +50,22 @@ pub struct Node {
 /// somebody may have looked at one of them again: what an older look brings never replaces what a newer one has brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Look(u64);
+
+/// A data store that is watched.
+#[derive(Clone, Debug)]
+struct Watched {
+    store: StoreRef,
+    /// None: not looked at yet.
+    fact: Option<StoreFact>,
+    /// Images in its cache, when it was last reached.
+    images: Vec<ImageId>,
+}
+
+impl Watched {
+    fn new(store: StoreRef) -> Watched {
+        Watched { store, fact: None, images: Vec::new() }
+    }
+}
 
 /// A VM on this node.
 pub struct Slot {
@@ -270,7 +286,7 @@ impl Node {
             revisions,
             looks: AtomicU64::new(0),
             started_at,
-            stores: Mutex::new(stores.into_iter().map(|s| (s.id, (s, None))).collect()),
+            stores: Mutex::new(stores.into_iter().map(|s| (s.id, Watched::new(s))).collect()),
             stores_changed: Notify::new(),
         });
         node.host.stores_know(&node.stores());
@@ -316,7 +332,7 @@ impl Node {
 
     /// The data stores to watch.
     pub(crate) fn stores(&self) -> Vec<StoreRef> {
-        lock(&self.stores).values().map(|(s, _)| s.clone()).collect()
+        lock(&self.stores).values().map(|w| w.store.clone()).collect()
     }
 
     /// Tells this list of data stores to watch from another.
@@ -326,15 +342,23 @@ impl Node {
 
     /// What was found of the data stores.
     pub(crate) fn store_facts(&self) -> Vec<StoreFact> {
-        lock(&self.stores).values().filter_map(|(_, f)| f.clone()).collect()
+        lock(&self.stores).values().filter_map(|w| w.fact.clone()).collect()
     }
 
-    /// Notes what was found of a data store; answers whether that is news that should not wait.
-    pub(crate) fn note_store(&self, fact: StoreFact) -> bool {
+    /// Images in the caches of the data stores.
+    pub(crate) fn store_images(&self) -> Vec<ImageId> {
+        lock(&self.stores).values().flat_map(|w| w.images.iter().copied()).collect()
+    }
+
+    /// Notes what was found of a data store (`images` none: as before); answers whether that is news that should not wait.
+    pub(crate) fn note_store(&self, fact: StoreFact, images: Option<Vec<ImageId>>) -> bool {
         let mut stores = lock(&self.stores);
-        let Some((_, known)) = stores.get_mut(&fact.store) else { return false };
-        let news = known.as_ref().is_none_or(|k| k.problem != fact.problem);
-        *known = Some(fact);
+        let Some(watched) = stores.get_mut(&fact.store) else { return false };
+        let news = watched.fact.as_ref().is_none_or(|k| k.problem != fact.problem);
+        watched.fact = Some(fact);
+        if let Some(images) = images {
+            watched.images = images;
+        }
         news
     }
 
@@ -345,11 +369,11 @@ impl Node {
         self.host.stores_know(&list);
         let mut stores = lock(&self.stores);
         let mut former = std::mem::take(&mut *stores);
-        *stores = list
-            .into_iter()
-            .map(|s| (s.id, (former.remove(&s.id).filter(|(f, _)| *f == s).and_then(|(_, fact)| fact), s)))
-            .map(|(id, (fact, s))| (id, (s, fact)))
-            .collect();
+        for s in list {
+            // What was found of one that is elsewhere now says nothing any more.
+            let known = former.remove(&s.id).filter(|w| w.store.spec == s.spec);
+            stores.insert(s.id, known.map_or_else(|| Watched::new(s.clone()), |w| Watched { store: s.clone(), ..w }));
+        }
         drop(stores);
         self.stores_changed.notify_one();
         Ok(())

@@ -235,6 +235,10 @@ impl Reporter {
                     Ok(images) => images,
                     Err(_) => self.facts.as_ref().map(|f| f.images.clone()).unwrap_or_default(),
                 };
+                // An image in the cache of a data store is held by every host that sees it: each of them may be told to drop it.
+                facts.images.extend(self.node.store_images());
+                facts.images.sort();
+                facts.images.dedup();
                 // Free space moves all the time; a report of it every 30 s is enough, in steps of 64 MiB.
                 facts.store_free_bytes &= !((64 << 20) - 1);
                 self.facts = Some(facts);

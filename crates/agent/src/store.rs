@@ -5,6 +5,7 @@
 
 use futures::StreamExt;
 use std::sync::Arc;
+use virga_model::ImageId;
 use virga_model::data_store::StoreFact;
 
 use crate::node::Node;
@@ -27,13 +28,17 @@ pub(crate) async fn watch(node: Arc<Node>) {
         let host = node.host().clone();
         let looks = futures::stream::iter(stores).map(|s| {
             let host = host.clone();
-            async move { host.store_look(s.id).await }
+            async move {
+                let fact = host.store_look(s.id).await;
+                let images = if fact.reachable() { host.images(Some(s.id)).await.ok() } else { None };
+                (fact, images)
+            }
         });
-        let found: Vec<StoreFact> = looks.buffered(LOOKS_AT_ONCE).collect().await;
+        let found: Vec<(StoreFact, Option<Vec<ImageId>>)> = looks.buffered(LOOKS_AT_ONCE).collect().await;
         let mut news = false;
-        for mut fact in found {
+        for (mut fact, images) in found {
             fact.free_bytes &= !(FREE_STEP_BYTES - 1);
-            news |= node.note_store(fact);
+            news |= node.note_store(fact, images);
         }
         if news {
             node.touch();

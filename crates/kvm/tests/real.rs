@@ -670,3 +670,57 @@ fn an_ovs_bridge_comes_and_goes() {
     let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && text.contains("1 passed"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_lives_on_a_shared_data_store() {
+    use virga_model::data_store::{Backing, DataStoreSpec};
+    use virga_model::layer::{Layer, Merge};
+    let lab = Lab::start("virga-shared");
+    let k = open(&lab).await;
+    let folder = lab.folder("shared");
+    std::fs::create_dir(&folder).unwrap();
+    let gold = virga_model::order::StoreRef {
+        id: specs::id(0x70),
+        name: "gold".into(),
+        spec: DataStoreSpec::SharedDirectory { path: folder.to_str().unwrap().into(), backing: Backing::Nas },
+    };
+    k.store_ensure(&gold).await.unwrap();
+    assert!(k.store_look(gold.id).await.reachable());
+    let bytes = std::fs::read(tiny_guest()).unwrap();
+    let mut o = tiny_order(&k, 0x71, "shared-1").await;
+    let image = o.images[0].clone();
+    for (i, piece) in bytes.chunks(4 << 20).enumerate() {
+        k.image_write(Some(gold.id), &image, (i as u64) * (4 << 20), piece).await.unwrap();
+    }
+    k.image_commit(Some(gold.id), &image).await.unwrap();
+    o.spec.disks[0].store = Some(gold.id);
+    o.stores = vec![gold.clone()];
+    let vm = o.id;
+    make(&k, &o).await;
+    k.start(vm).await.unwrap();
+    until_agent(&k, vm).await;
+    let used = lab.virsh_ok(&["domblklist", &vm.to_string()]);
+    assert!(used.contains(folder.join("vms").to_str().unwrap()), "{used}");
+    in_guest(&lab, vm, "echo before > /root/mark; sync").await;
+
+    // A layer put on top and merged again while the guest runs.
+    let layer = Layer { id: specs::id(0x90), parent: None, consistent: false };
+    o.spec.layers.list.push(layer);
+    o.spec.layers.top = Some(layer.id);
+    k.layer_ensure(vm, &o.spec.disks[0], layer.id, None).await.unwrap();
+    k.change_live(&o, &Change::TakeLayer(layer)).await.unwrap();
+    in_guest(&lab, vm, "echo after >> /root/mark; sync").await;
+    assert!(k.disks().await.unwrap().iter().any(|d| d.layer == Some(layer.id) && d.store == Some(gold.id)));
+    o.spec.layers.list.clear();
+    o.spec.layers.top = None;
+    let merge = Merge { from: layer.id, into: None };
+    o.spec.layers.merges.push(merge);
+    k.merge(&o, o.spec.disks[0].id, merge, &|_| {}).await.unwrap();
+    assert_eq!(in_guest(&lab, vm, "cat /root/mark").await, "before\nafter\n");
+    assert_eq!(k.disks().await.unwrap().len(), 1);
+    k.force_off(vm).await.unwrap();
+    k.undefine(vm).await.unwrap();
+    k.vm_files_remove(vm).await.unwrap();
+    k.store_remove(&gold).await.unwrap();
+    assert!(std::fs::read_dir(&folder).unwrap().next().is_none());
+}

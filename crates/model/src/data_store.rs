@@ -177,8 +177,10 @@ pub enum DataStoreState {
     Creating,
     /// It carries its signature.
     Ready,
-    /// A host is asked to remove the signature.
+    /// It is to go; nothing was removed yet.
     Deleting,
+    /// A host was told to remove the signature.
+    Dropping,
     /// The signature is gone; the row is about to go.
     Dropped,
 }
@@ -189,6 +191,7 @@ impl std::fmt::Display for DataStoreState {
             DataStoreState::Creating => "creating",
             DataStoreState::Ready => "ready",
             DataStoreState::Deleting => "deleting",
+            DataStoreState::Dropping => "dropping",
             DataStoreState::Dropped => "dropped",
         })
     }
@@ -223,7 +226,7 @@ impl DataStore {
     pub fn closed(&self) -> Option<&'static str> {
         match self.state {
             DataStoreState::Creating => Some("is not ready yet"),
-            DataStoreState::Deleting | DataStoreState::Dropped => Some("is being removed"),
+            DataStoreState::Deleting | DataStoreState::Dropping | DataStoreState::Dropped => Some("is being removed"),
             DataStoreState::Ready if self.maintenance => Some("is in maintenance"),
             DataStoreState::Ready => None,
         }
@@ -304,6 +307,21 @@ mod tests {
         let long = format!("/{}", "x".repeat(PATH_BYTES_MAX));
         for bad in ["", "/", "srv", "/srv/", "/srv//a", "/srv/../etc", "/srv/.", "/etc", "/etc/x", "/usr/share/x", "/srv/a\nb", "/srv/a,b", "/srv/a:b", &long] {
             assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_guide_shows_what_each_kind_can_do() {
+        let guide = include_str!("../../../docs/guide/data-stores.md");
+        let table = guide.split("<!-- capabilities -->").nth(1).and_then(|t| t.split("<!-- end -->").next()).expect("the marked table");
+        let names: Vec<String> =
+            table.lines().find(|l| l.starts_with("| Kind")).unwrap().split('|').skip(2).map(|c| c.trim().to_string()).filter(|c| !c.is_empty()).collect();
+        for kind in DataStoreKind::ALL {
+            let can = serde_json::to_value(kind.capabilities()).unwrap();
+            assert_eq!(can.as_object().unwrap().len(), names.len(), "every flag has a column");
+            let cells: Vec<&str> = names.iter().map(|n| if can[n].as_bool().expect(n) { "yes" } else { "-" }).collect();
+            let line = format!("| `{kind}` | {} |", cells.join(" | "));
+            assert!(table.lines().any(|l| l == line), "docs/guide/data-stores.md should say: {line}");
         }
     }
 

@@ -57,6 +57,15 @@ pub struct Faults {
     pub store_full: bool,
     /// What is wrong with shared data stores, by the path of each, on this machine alone.
     pub stores: BTreeMap<String, StoreFault>,
+    /// What is wrong with every other shared data store on this machine.
+    pub shares: Option<StoreFault>,
+}
+
+impl Faults {
+    /// What is wrong with the shared folder of this path.
+    pub(crate) fn store(&self, path: &str) -> Option<StoreFault> {
+        self.stores.get(path).copied().or(self.shares)
+    }
 }
 
 #[derive(Clone, Serialize, Deserialize)]

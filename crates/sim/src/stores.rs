@@ -2,6 +2,7 @@
 //! one machine: away, stalled, failing, full, read-only, or another one in its place.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use virga_agent::host::{Result, Stores};
@@ -18,7 +19,8 @@ const SHARE_BYTES: u64 = 10 << 40;
 const STALL_MS: u64 = 3_000;
 
 /// What is wrong with a shared data store on one machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StoreFault {
     /// It is not mounted.
     Lost,
@@ -75,7 +77,9 @@ impl SimHost {
         *self.shares.lock().unwrap_or_else(PoisonError::into_inner) = shares.clone();
     }
 
-    fn seen(&self) -> Shares {
+    /// The shared folders that the machine sees.
+    #[must_use]
+    pub fn seen(&self) -> Shares {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -87,7 +91,7 @@ impl SimHost {
     fn fact(&self, store: DataStoreId) -> StoreFact {
         let lost = |problem, why: &str| StoreFact::lost(store, problem, why);
         let Some(path) = self.path(store) else { return lost(StoreProblem::Missing, "this host was not told where it is") };
-        let fault = self.world().faults.stores.get(&path).copied();
+        let fault = self.world().faults.store(&path);
         match fault {
             Some(StoreFault::Lost) => return lost(StoreProblem::Missing, "it is not mounted"),
             Some(StoreFault::Stalled) => return lost(StoreProblem::Stalled, "it does not answer"),
@@ -197,34 +201,37 @@ impl Stores for SimHost {
     async fn store_ensure(&self, store: &StoreRef) -> Result<()> {
         self.stores_know(std::slice::from_ref(store));
         let Some(path) = path_of(&store.spec) else { return Ok(()) };
-        if let Some(fault) = self.world().faults.stores.get(&path) {
+        if let Some(fault) = self.world().faults.store(&path) {
             return Err(Error::host(format!("The folder {path} cannot be used: {fault:?}.")));
         }
         let shares = self.seen();
         let mut shares = shares.lock();
         let share = shares.entry(path.clone()).or_default();
+        let news = share.signature.is_none();
         let found = share.signature.get_or_insert_with(|| Signature { id: store.id, name: store.name.clone() });
         if found.id != store.id {
             return Err(Error::conflict(format!("The folder {path} is already data store {} ({}).", found.name, found.id)));
         }
         drop(shares);
-        self.note(format!("store_ensure {path}"));
+        if news {
+            self.note(format!("store_ensure {path}"));
+        }
         Ok(())
     }
 
     async fn store_remove(&self, store: &StoreRef) -> Result<()> {
         self.stores_know(std::slice::from_ref(store));
         let Some(path) = path_of(&store.spec) else { return Ok(()) };
-        if self.world().files.values().any(|f| f.stored.store == Some(store.id)) {
-            return Err(Error::conflict(format!("Disks still lie on data store {}.", store.name)));
-        }
         let shares = self.seen();
         let mut shares = shares.lock();
+        if shares.get(&path).is_some_and(|s| !s.used.is_empty()) {
+            return Err(Error::conflict(format!("Disks still lie on data store {}.", store.name)));
+        }
         if shares.get(&path).and_then(|s| s.signature.as_ref()).is_some_and(|s| s.id == store.id) {
             shares.remove(&path);
+            drop(shares);
+            self.note(format!("store_remove {path}"));
         }
-        drop(shares);
-        self.note(format!("store_remove {path}"));
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ const TABLE: Table = Table {
             Field::new("kind", Kind::Word(KINDS), &["data_store.kind"]),
             Field::new("host", Kind::Text, &["COALESCE(host.name, '')", "COALESCE(data_store.host_id, '')"]),
             Field::new("maintenance", Kind::Bool, &["data_store.maintenance"]),
-            Field::new("state", Kind::Word(&["creating", "ready", "deleting", "dropped"]), &["data_store.state"]),
+            Field::new("state", Kind::Word(&["creating", "ready", "deleting", "dropping", "dropped"]), &["data_store.state"]),
             Field::new("created_at", Kind::Time, &["data_store.created_at"]),
         ],
         labels: false,

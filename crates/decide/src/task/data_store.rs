@@ -26,18 +26,18 @@ pub(super) fn create(task: &Task, facts: &Facts, now: Time) -> Step {
     if let Some(undo) = &task.doc.undo {
         return match state {
             None => end(undo),
-            Some(S::Deleting) => unsign(task, facts, now),
+            Some(S::Dropping) => unsign(task, facts, now),
             Some(_) => to(None, None),
         };
     }
     match state {
         Some(S::Ready) => Step::Done("The data store is ready.".into()),
-        Some(S::Creating) if task.cancel => to(Some(S::Deleting), Some(Undo::Cancelled)),
+        Some(S::Creating) if task.cancel => to(Some(S::Dropping), Some(Undo::Cancelled)),
         Some(S::Creating) => match up(facts) {
             Some(h) => Step::Call(Call::EnsureStore(h.id)),
             None if late(task, now) => {
                 let e = Error::unavailable("The host that should sign the data store does not report.").with_hint("Choose another host, or bring it back.");
-                to(Some(S::Deleting), Some(Undo::Failed(e)))
+                to(Some(S::Dropping), Some(Undo::Failed(e)))
             }
             None => waiting(facts),
         },
@@ -62,13 +62,20 @@ pub(super) fn delete(task: &Task, facts: &Facts, now: Time) -> Step {
         (Some(S::Dropped), _) => to(None, None),
         (Some(S::Deleting), None) if task.cancel => to(Some(S::Ready), Some(Undo::Cancelled)),
         (Some(S::Deleting), None) if task.doc.forget => to(None, None),
-        (Some(S::Deleting), None) => match facts.holders.iter().find(|h| h.state == HostState::Up) {
-            Some(h) => Step::Call(Call::DropStore(h.id)),
+        // Written before any host is told: from then on nobody can know whether the signature is still there.
+        (Some(S::Deleting), None) => match holder(facts) {
+            Some(_) => to(Some(S::Dropping), None),
             None if late(task, now) => {
                 let e = Error::unavailable("No host reaches the data store, so its signature cannot be removed.")
                     .with_hint("Mount it on a host again; or remove it with forget, and clear the folder by hand.");
                 to(Some(S::Ready), Some(Undo::Failed(e)))
             }
+            None => Step::Wait { ms: POLL_MS, why: "waiting for a host that reaches the data store".into(), progress: None },
+        },
+        (Some(S::Dropping), None) => match holder(facts) {
+            Some(h) => Step::Call(Call::DropStore(h.id)),
+            // Whoever was told has done it, or the storage is gone with it.
+            None if late(task, now) => to(None, None),
             None => Step::Wait { ms: POLL_MS, why: "waiting for a host that reaches the data store".into(), progress: None },
         },
         _ => Step::Failed(Error::conflict("The data store is not being removed any more.")),
@@ -79,10 +86,14 @@ pub(super) fn delete(task: &Task, facts: &Facts, now: Time) -> Step {
 pub(super) fn refused(task: &Task, call: &Call, e: &Error) -> Step {
     match (task.kind, call) {
         // Nothing was signed, but whoever asked twice cannot know: the way back looks.
-        (TaskKind::DataStoreCreate, Call::EnsureStore(_)) => to(Some(S::Deleting), Some(Undo::Failed(e.clone()))),
+        (TaskKind::DataStoreCreate, Call::EnsureStore(_)) => to(Some(S::Dropping), Some(Undo::Failed(e.clone()))),
         (TaskKind::DataStoreCreate, _) => to(None, None),
         _ => to(Some(S::Ready), Some(Undo::Failed(e.clone()))),
     }
+}
+
+fn holder(facts: &Facts) -> Option<&HostFact> {
+    facts.holders.iter().find(|h| h.state == HostState::Up)
 }
 
 fn up(facts: &Facts) -> Option<&HostFact> {

@@ -204,7 +204,7 @@ pub fn point_of_no_return(kind: TaskKind) -> &'static str {
         TaskKind::VmRepair => "never: it can be stopped at any time",
         TaskKind::VmBatch => "children end each by their own rule",
         TaskKind::DataStoreCreate => "when the data store is signed",
-        TaskKind::DataStoreDelete => "when the signature is removed",
+        TaskKind::DataStoreDelete => "when a host was told to remove the signature",
         TaskKind::ImageDelete | TaskKind::NetworkDelete => "when it began",
     }
 }

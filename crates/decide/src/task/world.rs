@@ -285,7 +285,7 @@ impl World {
                 assert_eq!(self.node.acts.len(), 1, "an act happens once");
             }
             Call::EnsureStore(_) => self.signed(DataStoreState::Creating, DataStoreState::Ready),
-            Call::DropStore(_) => self.signed(DataStoreState::Deleting, DataStoreState::Dropped),
+            Call::DropStore(_) => self.signed(DataStoreState::Dropping, DataStoreState::Dropped),
             Call::DropImage(h) | Call::DropNetwork(h) => self.holders.retain(|x| x.id != *h),
         }
     }

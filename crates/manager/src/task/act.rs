@@ -99,7 +99,7 @@ async fn note_signature(manager: &Manager, call: &Call, facts: &Facts) -> Result
     let Some(mut row) = virga_store::data_store::get(&mut tx, id).await? else { return Ok(()) };
     row.state = match (call, row.state) {
         (Call::EnsureStore(_), DataStoreState::Creating) => DataStoreState::Ready,
-        (Call::DropStore(_), DataStoreState::Deleting) => DataStoreState::Dropped,
+        (Call::DropStore(_), DataStoreState::Dropping) => DataStoreState::Dropped,
         _ => return Ok(()),
     };
     let generation = row.generation;
