@@ -6,6 +6,7 @@
 use crate::event::{self, Note};
 use crate::http::{Op, task_path};
 use crate::network::in_use;
+use crate::state::Manager;
 use crate::task_new::{self, About, Who};
 use crate::vm::create::check_words;
 use crate::{copies, list, task_api};
@@ -15,7 +16,7 @@ use virga_model::data_store::{DataStore, DataStoreSpec, DataStoreState, LOCAL, S
 use virga_model::host::{Host, HostState};
 use virga_model::role::{Privilege, Target};
 use virga_model::task::{ObjectRef, TaskDoc, TaskKind};
-use virga_model::{DataStoreId, Error, HostId, name};
+use virga_model::{DataStoreId, Error, name};
 use virga_store::Tx;
 use virga_store::data_store::Promised;
 
@@ -42,11 +43,16 @@ fn fact(host: &Host, s: &DataStore) -> Option<StoreFact> {
     host.facts.stores.iter().find(|f| f.store == s.id).cloned()
 }
 
+/// Bytes of a data store and those that are free; none: no host that reports reaches it.
+pub(crate) fn space(m: &Manager, hosts: &[Host], s: &DataStore) -> Option<(u64, u64)> {
+    // A host that fell silent says nothing any more; of the others each says the same, but for the moment it looked.
+    let up = hosts.iter().filter(|h| m.host_state(h) == HostState::Up);
+    up.filter_map(|h| fact(h, s)).filter(StoreFact::reachable).map(|f| (f.total_bytes, f.free_bytes)).max()
+}
+
 fn shape(op: &Op, hosts: &[Host], s: DataStore, promised: Promised) -> Shape {
     let found: Vec<(&Host, StoreFact)> = hosts.iter().filter_map(|h| Some((h, fact(h, &s)?))).collect();
-    // A host that fell silent says nothing any more; of the others each says the same, but for the moment it looked.
-    let newest = found.iter().filter(|(h, f)| f.reachable() && op.m.host_state(h) == HostState::Up).max_by_key(|(_, f)| (f.total_bytes, f.free_bytes));
-    let (total_bytes, free_bytes) = newest.map_or((0, 0), |(_, f)| (f.total_bytes, f.free_bytes));
+    let (total_bytes, free_bytes) = space(&op.m, hosts, &s).unwrap_or_default();
     let seen = found.iter().filter(|(h, _)| op.caller.may(Privilege::HostRead, &Target::Host(h.id)));
     Shape {
         hosts: seen.map(|(h, f)| seen_by(h, op.m.host_state(h), f)).collect(),
@@ -273,8 +279,8 @@ pub async fn delete(op: &Op, name: &str, forget: bool) -> Result<Accepted, Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use virga_model::Time;
     use virga_model::data_store::Backing;
+    use virga_model::{HostId, Time};
 
     #[test]
     fn two_data_stores_never_share_a_folder() {

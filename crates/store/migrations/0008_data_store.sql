@@ -9,14 +9,15 @@ CREATE TABLE data_store (
     maintenance BIGINT NOT NULL,
     state TEXT NOT NULL,
     nearly_full BIGINT NOT NULL,
+    overcommitted BIGINT NOT NULL,
     generation BIGINT NOT NULL,
     created_at BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX data_store_unique_name ON data_store (name);
 CREATE INDEX data_store_by_host ON data_store (host_id);
 
-INSERT INTO data_store (id, name, description, kind, spec, host_id, maintenance, state, nearly_full, generation, created_at)
-    SELECT id, 'local-' || name, '', 'local', '{"kind":"local"}', id, 0, 'ready', 0, 1, created_at FROM host;
+INSERT INTO data_store (id, name, description, kind, spec, host_id, maintenance, state, nearly_full, overcommitted, generation, created_at)
+    SELECT id, 'local-' || name, '', 'local', '{"kind":"local"}', id, 0, 'ready', 0, 0, 1, created_at FROM host;
 
 -- Where the disks of a VM lie, and what they may come to need there with all of their layers.
 CREATE TABLE vm_data_store (

@@ -6,7 +6,7 @@ use crate::filter_sql::{Field, Fields, Kind};
 use crate::list::{self, Page, Paged, Table};
 use crate::sql::{Row, args, json, word};
 use crate::{Mark, StoreError, Tx, visible};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use virga_model::data_store::{DataStore, DataStoreSpec, DataStoreState};
 use virga_model::host::Host;
 use virga_model::role::Visible;
@@ -67,8 +67,8 @@ fn local_name(host: &str) -> String {
 /// [`StoreError::Taken`] on `name`, or what the database says.
 pub async fn insert(tx: &mut Tx, s: &DataStore) -> Result<(), StoreError> {
     tx.mark(Mark::DataStores);
-    let sql = "INSERT INTO data_store (id, name, description, kind, spec, host_id, maintenance, state, nearly_full, generation, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)";
+    let sql = "INSERT INTO data_store (id, name, description, kind, spec, host_id, maintenance, state, nearly_full, overcommitted, generation, created_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10)";
     let a = args![s.id, &s.name, &s.description, word(&s.spec.kind())?, json(&s.spec)?, s.host, s.maintenance, word(&s.state)?, s.generation, s.created_at];
     tx.exec(sql, a).await?;
     Ok(())
@@ -172,6 +172,22 @@ pub async fn used_by(tx: &mut Tx, id: DataStoreId) -> Result<Vec<String>, StoreE
 /// What the database says.
 pub async fn set_nearly_full(tx: &mut Tx, id: DataStoreId, full: bool) -> Result<bool, StoreError> {
     Ok(tx.exec("UPDATE data_store SET nearly_full = $1 WHERE id = $2 AND nearly_full <> $1", args![full, id]).await? > 0)
+}
+
+/// The data stores of which is noted that more is promised than they have.
+///
+/// # Errors
+/// What the database says.
+pub async fn overcommitted(tx: &mut Tx) -> Result<HashSet<DataStoreId>, StoreError> {
+    tx.all("SELECT id FROM data_store WHERE overcommitted = 1", args![]).await?.iter().map(|r| r.id("id")).collect()
+}
+
+/// Notes whether more is promised on a data store than it has; answers whether that is news.
+///
+/// # Errors
+/// What the database says.
+pub async fn set_overcommitted(tx: &mut Tx, id: DataStoreId, over: bool) -> Result<bool, StoreError> {
+    Ok(tx.exec("UPDATE data_store SET overcommitted = $1 WHERE id = $2 AND overcommitted <> $1", args![over, id]).await? > 0)
 }
 
 /// What VMs were promised on a data store.

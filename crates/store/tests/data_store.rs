@@ -47,6 +47,8 @@ async fn data_stores_and_the_local_one_of_each_host() {
         assert_eq!(data_store::get(&mut tx, s.id).await.unwrap(), Some(s.clone()));
         assert!(data_store::set_nearly_full(&mut tx, s.id, true).await.unwrap());
         assert!(!data_store::set_nearly_full(&mut tx, s.id, true).await.unwrap(), "told once");
+        assert!(data_store::set_overcommitted(&mut tx, s.id, true).await.unwrap() && !data_store::set_overcommitted(&mut tx, s.id, true).await.unwrap());
+        assert_eq!(data_store::overcommitted(&mut tx).await.unwrap().into_iter().collect::<Vec<_>>(), [s.id]);
 
         let names = async |tx: &mut virga_store::Tx, filter: &str, see: &virga_model::role::Visible| -> Vec<String> {
             data_store::list(tx, &page(filter), see).await.unwrap().items.into_iter().map(|s| s.name).collect()

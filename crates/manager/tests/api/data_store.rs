@@ -106,6 +106,16 @@ async fn disks_go_where_they_are_wanted_or_to_what_is_preferred() {
     let delete = w.send("DELETE", &format!("{PATH}/nas"), &w.admin, Value::Null, &[]).await.is(409);
     assert!(delete.body["detail"].as_str().unwrap().contains("used by on-nas"), "{:#}", delete.body);
 
+    // A disk larger than what is left of the whole, in two steps: more is promised than there is (W-45).
+    virga_manager::loops::data_stores::round(&w.running.manager).await.unwrap();
+    let kinds = async || w.get("/v1/events?filter=object_kind%20%3D%20data_store&limit=1000").await.is(200).body["items"].to_string();
+    assert!(!kinds().await.contains("overcommitted"));
+    finds(&w, h1, StoreFact { total_bytes: 1 << 30, ..good(nas, 1) }).await;
+    finds(&w, h2, StoreFact { total_bytes: 1 << 30, ..good(nas, 1) }).await;
+    virga_manager::loops::data_stores::round(&w.running.manager).await.unwrap();
+    virga_manager::loops::data_stores::round(&w.running.manager).await.unwrap();
+    assert_eq!(kinds().await.matches("data_store.overcommitted").count(), 1, "told once");
+
     w.send("PATCH", &format!("{PATH}/san"), &w.admin, json!({"maintenance": true}), &[]).await.is(200);
     let refused = w.post("/v1/vms", json!({"name": "b", "disks": [disk(1, Some("san"))]})).await.is(422);
     assert!(refused.body["violations"][0]["message"].as_str().unwrap().contains("is in maintenance"), "{:#}", refused.body);

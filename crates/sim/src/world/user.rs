@@ -87,6 +87,8 @@ impl People {
                 | C::Batch { .. }
                 | C::ImageDelete
                 | C::NetworkDelete
+                | C::StoreCreate { .. }
+                | C::StoreDelete { .. }
         )
     }
 
