@@ -15,4 +15,19 @@ import { user } from '../user/noun'
 import { vm } from '../vm/noun'
 import type { Noun } from './noun'
 
-export const nouns: Noun[] = [overview, vm, host, image, network, dataStore, task, event, user, role, token, audit, system, session]
+export const nouns: Noun[] = [
+  overview,
+  vm,
+  host,
+  image,
+  network,
+  dataStore,
+  task,
+  event,
+  user,
+  role,
+  token,
+  audit,
+  system,
+  session,
+]

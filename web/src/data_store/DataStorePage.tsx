@@ -9,7 +9,7 @@ import { Status } from '../ui/Status'
 import { within } from '../vm/api'
 import { VmList } from '../vm/VmList'
 import { dataStoreActions } from './actions'
-import { type DataStore, usedBytes, useDataStore } from './api'
+import { type DataStore, useDataStore, usedBytes } from './api'
 import { DataStoreStateView } from './DataStoreState'
 import { dataStore as noun } from './noun'
 
@@ -27,7 +27,7 @@ function Hosts({ store }: { store: DataStore }) {
   return (
     <Facts
       items={store.hosts.map((h) => [
-        h.host.name,
+        h.host.name ?? h.host.id,
         <span key={h.host.id}>
           <Status tone={h.reachable ? 'good' : 'bad'}>{h.reachable ? t('data_store.reachable') : (h.why ?? '')}</Status>{' '}
           {h.reachable && `${size(h.free_bytes)} / ${size(h.total_bytes)} ${h.file_system ?? ''}`}

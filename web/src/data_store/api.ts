@@ -11,9 +11,7 @@ export const listDataStores = (query: ListQuery, signal?: AbortSignal) =>
   api.get('/v1/data-stores', { query, signal }) as Promise<Page<DataStore>>
 export const dataStoreSource: ListSource<DataStore> = { kind: 'data_store', fetch: listDataStores }
 export const useDataStore = (name: string) =>
-  useObject('data_store', name, (signal) =>
-    api.get('/v1/data-stores/{data_store}', { path: { data_store: name }, signal }),
-  )
+  useObject('data_store', name, (signal) => api.get('/v1/data-stores/{data_store}', { path: { data_store: name }, signal }))
 export const findDataStores = async (text: string, signal: AbortSignal) =>
   (await listDataStores({ filter: term('name', '~', text), limit: 10, fields: 'name', sort: 'name' }, signal)).items
 export const updateDataStore = (s: DataStore, body: Schemas['DataStoreUpdate']) =>
