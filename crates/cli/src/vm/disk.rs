@@ -147,7 +147,7 @@ async fn update(app: &App, a: Update) -> Result {
         return Err(Failure::usage("no change is given").hint("give --size, --bus, --cache, --mode or --limits"));
     }
     let disk = find(items(&view(app, &a.vm).await?, "spec.disks"), &a.disk, "disk")?;
-    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits, data_store: a.data_store };
+    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits };
     let mut call = app.api()?.v1.vm_disk_update().vm(&a.vm).disk(disk).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);

@@ -26,6 +26,7 @@ async fn prepared(kind: TaskKind) -> Cloud {
         assert_eq!(cloud.watch(task.id).await.state, TaskState::Succeeded);
     }
     snapshot::prepare(&mut cloud, kind).await;
+    store::prepare(&cloud, kind).await;
     cloud
 }
 

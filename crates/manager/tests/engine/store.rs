@@ -40,22 +40,25 @@ pub async fn create(cloud: &Cloud) -> Task {
     cloud.insert_task(TaskKind::DataStoreCreate, ObjectRef::DataStore(STORE), doc, None).await
 }
 
-/// A data store that is there, that the host has told of, and that is to go.
-pub async fn delete(cloud: &Cloud) -> Task {
+/// For a removal: a data store that is there, and that the host has told of.
+pub async fn prepare(cloud: &Cloud, kind: TaskKind) {
+    if kind != TaskKind::DataStoreDelete {
+        return;
+    }
     insert(cloud, DataStoreState::Ready).await;
     cloud.host.store_ensure(&StoreRef { id: STORE, name: "gold".into(), spec: spec() }).await.unwrap();
     cloud.wait_for_row(|facts| facts.stores.iter().any(|s| s.store == STORE && s.reachable())).await;
-    ask_again(cloud, TaskKind::DataStoreDelete).await
 }
 
-async fn ask_again(cloud: &Cloud, kind: TaskKind) -> Task {
+/// The data store is to go.
+pub async fn delete(cloud: &Cloud) -> Task {
     let mut tx = cloud.wire.store.write().await.unwrap();
     let row = virga_store::data_store::get(&mut tx, STORE).await.unwrap().unwrap();
     let expected = row.generation;
     let row = DataStore { state: DataStoreState::Deleting, generation: expected + 1, ..row };
     virga_store::data_store::update(&mut tx, &row, expected).await.unwrap();
     tx.commit().await.unwrap();
-    cloud.insert_task(kind, ObjectRef::DataStore(STORE), TaskDoc { generation: row.generation, ..Default::default() }, None).await
+    cloud.insert_task(TaskKind::DataStoreDelete, ObjectRef::DataStore(STORE), TaskDoc { generation: row.generation, ..Default::default() }, None).await
 }
 
 /// A data store whose removal was given up is removed again.
@@ -65,7 +68,7 @@ pub async fn mend(cloud: &mut Cloud, what: &str) {
     drop(tx);
     if row.is_some_and(|s| s.state == DataStoreState::Ready) {
         cloud.wait_for_row(|facts| facts.stores.iter().any(|s| s.store == STORE && s.reachable())).await;
-        let again = ask_again(cloud, TaskKind::DataStoreDelete).await;
+        let again = delete(cloud).await;
         let again = cloud.watch(again.id).await;
         assert_eq!(again.state, TaskState::Succeeded, "asked again: {again:?}: {what}");
     }
