@@ -1,6 +1,7 @@
 /** The nouns of the portal. A new noun is a folder, and a line here. */
 import { audit } from '../audit/noun'
 import { dataStore } from '../data_store/noun'
+import { demo } from '../demo/noun'
 import { event } from '../event/noun'
 import { host } from '../host/noun'
 import { image } from '../image/noun'
@@ -29,5 +30,6 @@ export const nouns: Noun[] = [
   token,
   audit,
   system,
+  demo,
   session,
 ]
