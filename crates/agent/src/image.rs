@@ -13,10 +13,13 @@ use crate::link::Link;
 /// Bytes between two words of progress.
 const PROGRESS_BYTES: u64 = 4 << 20;
 
-/// One lock for each image, so that twenty VMs fetch it once.
+/// An image in the cache of a data store (none: the local one).
+type Place = (Option<DataStoreId>, ImageId);
+
+/// One lock for each image and data store, so that twenty VMs fetch it once.
 #[derive(Default)]
 pub struct Fetches {
-    locks: Mutex<HashMap<(Option<DataStoreId>, ImageId), Arc<tokio::sync::Mutex<()>>>>,
+    locks: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Fetches {

@@ -24,8 +24,6 @@ const SYSTEM_FOLDERS: [&str; 13] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/l
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DataStoreSpec {
-    /// The folder of one host in which its agent keeps disks; made by itself when the host is first seen.
-    Local,
     /// A folder that several hosts see under the same path: a mount of NFS, CephFS, OCFS2 or GFS2.
     SharedDirectory {
         /// Absolute path on every host.
@@ -34,6 +32,8 @@ pub enum DataStoreSpec {
         #[serde(default)]
         backing: Backing,
     },
+    /// The folder of one host in which its agent keeps disks; made by itself when the host is first seen.
+    Local,
 }
 
 /// What lies behind a shared folder. It decides what the rules allow there.
