@@ -701,7 +701,7 @@ async fn a_guest_lives_on_a_shared_data_store() {
     until_agent(&k, vm).await;
     let used = lab.virsh_ok(&["domblklist", &vm.to_string()]);
     assert!(used.contains(folder.join("vms").to_str().unwrap()), "{used}");
-    in_guest(&lab, vm, "echo before > /root/mark; sync").await;
+    in_guest(&lab, vm, "echo before > /mark; sync").await;
 
     // A layer put on top and merged again while the guest runs.
     let layer = Layer { id: specs::id(0x90), parent: None, consistent: false };
@@ -709,14 +709,14 @@ async fn a_guest_lives_on_a_shared_data_store() {
     o.spec.layers.top = Some(layer.id);
     k.layer_ensure(vm, &o.spec.disks[0], layer.id, None).await.unwrap();
     k.change_live(&o, &Change::TakeLayer(layer)).await.unwrap();
-    in_guest(&lab, vm, "echo after >> /root/mark; sync").await;
+    in_guest(&lab, vm, "echo after >> /mark; sync").await;
     assert!(k.disks().await.unwrap().iter().any(|d| d.layer == Some(layer.id) && d.store == Some(gold.id)));
     o.spec.layers.list.clear();
     o.spec.layers.top = None;
     let merge = Merge { from: layer.id, into: None };
     o.spec.layers.merges.push(merge);
     k.merge(&o, o.spec.disks[0].id, merge, &|_| {}).await.unwrap();
-    assert_eq!(in_guest(&lab, vm, "cat /root/mark").await, "before\nafter\n");
+    assert_eq!(in_guest(&lab, vm, "cat /mark").await, "before\nafter\n");
     assert_eq!(k.disks().await.unwrap().len(), 1);
     k.force_off(vm).await.unwrap();
     k.undefine(vm).await.unwrap();
