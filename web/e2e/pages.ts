@@ -21,6 +21,7 @@ export const PAGES = [
   '/images/tiny',
   '/networks',
   '/networks/nat',
+  '/data-stores',
   '/tasks',
   '/events',
   '/users',

@@ -64,7 +64,7 @@ impl Attempt<'_> {
     /// Throws away what a guest wrote to non-persistent disks when it ran last, and lets it begin anew (DSK-18).
     pub(crate) async fn begin_session(&self, order: &VmOrder) -> Result<()> {
         for disk in order.spec.disks.iter().filter(|d| d.mode == DiskMode::IndependentNonpersistent) {
-            step(Step::DiskRemove, self.host.disk_remove(order.id, disk.id, Some(SESSION))).await?;
+            step(Step::DiskRemove, self.host.disk_remove(order.id, disk.store, disk.id, Some(SESSION))).await?;
             step(Step::LayerEnsure, self.host.layer_ensure(order.id, disk, SESSION, None)).await?;
         }
         Ok(())
@@ -152,7 +152,7 @@ impl Attempt<'_> {
             let in_use = running.as_ref().is_some_and(|r| r.disks.iter().any(|s| s.id == d.id && of_guest(r, s)));
             if !wanted && !in_use {
                 self.step(if d.layer.is_none() { "removing a detached disk" } else { "removing a layer that is not needed" });
-                step(Step::DiskRemove, self.host.disk_remove(order.id, d.id, d.layer)).await?;
+                step(Step::DiskRemove, self.host.disk_remove(order.id, d.store, d.id, d.layer)).await?;
             }
         }
         Ok(())

@@ -71,10 +71,12 @@ fn lines(folder: &str) -> Vec<(String, String)> {
 }
 
 /// Effects of the agent's host and journal, and of the manager's task engine, as they stand in the text.
-const AGENT_EFFECTS: [&str; 21] = [
+const AGENT_EFFECTS: [&str; 23] = [
     ".image_write(",
     ".image_commit(",
     ".image_remove(",
+    ".store_ensure(",
+    ".store_remove(",
     ".disk_ensure(",
     ".disk_grow(",
     ".disk_remove(",
@@ -110,7 +112,7 @@ fn no_effect_is_made_outside_a_step() {
     }
     let lasting = |l: &str| [".commit()", "nodes.call(", "remove_file("].iter().any(|e| l.contains(e));
     let calls = lines("manager/src/task").iter().filter(|(_, l)| lasting(l)).count();
-    assert_eq!(calls, 6, "a new commit, call to agents or removal of files: make it between two crash points, then count it here");
+    assert_eq!(calls, 7, "a new commit, call to agents or removal of files: make it between two crash points, then count it here");
     assert!(naked.is_empty(), "effects without a crash point (put them into virga_crash::step):\n{}", naked.join("\n"));
 }
 

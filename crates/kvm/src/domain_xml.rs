@@ -366,7 +366,8 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
         .attr("discard", "unmap");
     // The whole chain is written down, so that nothing is ever probed.
     let mut chain = order.spec.disk_files(d, |l| pending.contains(&(d.id, l)));
-    let file = paths.disk(order.id, d.id, chain.pop().flatten());
+    let root = paths.root(d.store)?;
+    let file = root.disk(order.id, d.id, chain.pop().flatten());
     let mut backing = match d.image {
         None => El::new("backingStore"),
         Some(image) => {
@@ -374,7 +375,7 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
             El::new("backingStore")
                 .attr("type", "file")
                 .child(El::new("format").attr("type", qemu_format(format)))
-                .child(El::new("source").attr("file", text(&paths.image(image, format))?))
+                .child(El::new("source").attr("file", text(&root.image(image, format))?))
                 .child(El::new("backingStore"))
         }
     };
@@ -382,7 +383,7 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
         backing = El::new("backingStore")
             .attr("type", "file")
             .child(El::new("format").attr("type", "qcow2"))
-            .child(El::new("source").attr("file", text(&paths.disk(order.id, d.id, layer))?))
+            .child(El::new("source").attr("file", text(&root.disk(order.id, d.id, layer))?))
             .child(backing);
     }
     // The last 20 digits, not the first: in a version 7 UUID those are time, and disks made together would be taken for
@@ -463,7 +464,7 @@ pub fn cdrom(order: &VmOrder, paths: &Paths, c: &CdromSpec, place: &Place) -> Re
 /// As [`disk`].
 pub fn media(order: &VmOrder, paths: &Paths, c: &CdromSpec) -> Result<Option<String>, Error> {
     let Some(image) = c.image else { return Ok(None) };
-    Ok(Some(text(&paths.image(image, image_format(order, image)?))?.to_string()))
+    Ok(Some(text(&paths.local().image(image, image_format(order, image)?))?.to_string()))
 }
 
 /// The cloud-init seed, in a drive that the guest surely has a driver for: on the SCSI controller when the guest starts

@@ -1,7 +1,7 @@
 //! Disk files; the image cache is [`crate::image_cache`].
 
 use crate::domain_xml::qemu_format;
-use crate::paths::text;
+use crate::paths::{Paths, Root, text};
 use crate::{Kvm, Result, blocking, files, image_cache, program};
 use async_trait::async_trait;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use virga_agent::host::{StoredDisk, Volumes};
 use virga_model::order::ImageRef;
 use virga_model::vm::DiskSpec;
-use virga_model::{DiskId, Error, ImageId, LayerId, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, VmId};
 
 /// How long making or growing a disk's file may take.
 const QEMU_IMG: Duration = Duration::from_secs(60);
@@ -61,22 +61,39 @@ pub struct Found {
     pub backing: Option<PathBuf>,
 }
 
-/// Every disk file of every VM.
-fn list(vms: &Path) -> Result<Vec<Found>> {
+/// Every disk file of every VM, on every data store in order.
+fn list(paths: &Paths) -> Result<Vec<Found>> {
     let mut out = Vec::new();
-    for folder in entries(vms)? {
+    for (store, root) in paths.roots() {
+        out.extend(in_store(&root, store)?);
+    }
+    Ok(out)
+}
+
+/// Every disk file of every VM on a data store.
+pub(crate) fn in_store(root: &Root, store: Option<DataStoreId>) -> Result<Vec<Found>> {
+    let mut out = Vec::new();
+    for folder in entries(&root.vms())? {
         if let Some(vm) = name_of(&folder).and_then(|n| n.parse::<VmId>().ok()) {
-            out.extend(of_vm(vms, vm)?);
+            out.extend(of_vm_in(root, store, vm)?);
         }
     }
     out.sort_by_key(|f| (f.disk.vm, f.disk.id, f.disk.layer));
     Ok(out)
 }
 
-/// Every disk file of one VM.
-pub fn of_vm(vms: &Path, vm: VmId) -> Result<Vec<Found>> {
+/// Every disk file of one VM, on every data store in order.
+pub fn of_vm(paths: &Paths, vm: VmId) -> Result<Vec<Found>> {
     let mut out = Vec::new();
-    for path in entries(&vms.join(vm.to_string()))? {
+    for (store, root) in paths.roots() {
+        out.extend(of_vm_in(&root, store, vm)?);
+    }
+    Ok(out)
+}
+
+fn of_vm_in(root: &Root, store: Option<DataStoreId>, vm: VmId) -> Result<Vec<Found>> {
+    let mut out = Vec::new();
+    for path in entries(&root.vm(vm))? {
         let Some((id, layer)) = name_of(&path).and_then(disk_and_layer) else { continue };
         let found = match header(&path) {
             // Removed since the folder was read.
@@ -87,7 +104,7 @@ pub fn of_vm(vms: &Path, vm: VmId) -> Result<Vec<Found>> {
             tracing::warn!(path = %path.display(), "a disk's file is no qcow2");
         }
         let (size_bytes, backing) = found.map_or((0, None), |h| (h.size_bytes, h.backing));
-        out.push(Found { disk: StoredDisk { id, vm, layer, size_bytes }, path, backing });
+        out.push(Found { disk: StoredDisk { id, vm, layer, store, size_bytes }, path, backing });
     }
     Ok(out)
 }
@@ -125,12 +142,12 @@ impl Drop for Temporary {
 
 impl Kvm {
     /// Makes a qcow2 file if it is not there. `backing` are the options of qemu-img for what it stands on.
-    async fn make(&self, vm: VmId, path: PathBuf, size_bytes: u64, backing: &[&str]) -> Result<()> {
+    async fn make(&self, root: &Root, vm: VmId, path: PathBuf, size_bytes: u64, backing: &[&str]) -> Result<()> {
         if tokio::fs::try_exists(&path).await.map_err(|e| files::failed("Cannot look at", &path, &e))? {
             return Ok(());
         }
-        let paths = self.paths.clone();
-        blocking(move || files::vm_folder(&paths, vm)).await?;
+        let folder = root.vm(vm);
+        blocking(move || files::folder(&folder, 0o711)).await?;
         // A name of its own, so that two who make the same disk do not disturb each other.
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let new = Temporary(path.with_file_name(format!("{stem}.{}.new", uuid::Uuid::new_v4().simple())));
@@ -157,13 +174,14 @@ impl Kvm {
 #[async_trait]
 impl Volumes for Kvm {
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
-        let path = self.paths.disk(vm, disk.id, None);
+        let root = self.root(disk.store).await?;
+        let path = root.disk(vm, disk.id, None);
         let mut backing = Vec::new();
         let base;
         if let Some(i) = image {
-            base = self.paths.image(i.id, i.format);
+            base = root.image(i.id, i.format);
             if !base.is_file() {
-                return Err(Error::conflict(format!("The image {} is not in the host's cache yet.", i.id)));
+                return Err(Error::conflict(format!("The image {} is not in the data store's cache yet.", i.id)));
             }
             if disk.size_bytes < i.virtual_bytes {
                 let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
@@ -171,21 +189,22 @@ impl Volumes for Kvm {
             }
             backing.extend(["-b", text(&base)?, "-F", qemu_format(i.format.on_host())]);
         }
-        self.make(vm, path, disk.size_bytes, &backing).await
+        self.make(&root, vm, path, disk.size_bytes, &backing).await
     }
 
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
-        let below = self.paths.disk(vm, disk.id, below);
+        let root = self.root(disk.store).await?;
+        let below = root.disk(vm, disk.id, below);
         if !tokio::fs::try_exists(&below).await.map_err(|e| files::failed("Cannot look at", &below, &e))? {
             return Err(Error::host(format!("The file {} that a layer shall stand on is not there.", below.display()))
                 .with_hint("Somebody removed it outside Virga; restore it from a backup."));
         }
         // A guest may have it open, so that it is not looked into (-u): size and format are known.
-        self.make(vm, self.paths.disk(vm, disk.id, Some(layer)), disk.size_bytes, &["-u", "-b", text(&below)?, "-F", "qcow2"]).await
+        self.make(&root, vm, root.disk(vm, disk.id, Some(layer)), disk.size_bytes, &["-u", "-b", text(&below)?, "-F", "qcow2"]).await
     }
 
     async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
-        let path = self.paths.disk(vm, disk.id, layer);
+        let path = self.root(disk.store).await?.disk(vm, disk.id, layer);
         let seen = path.clone();
         let Some(now) = blocking(move || header(&seen)).await? else {
             return Err(Error::host(format!("The file {} is no qcow2 disk.", path.display())).with_hint("The disk may be damaged; restore it from a backup."));
@@ -197,8 +216,8 @@ impl Volumes for Kvm {
         qemu_img(&["resize", "-q", "-f", "qcow2", "--", text(&path)?, &size]).await.map(|_| ())
     }
 
-    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
-        let path = self.paths.disk(vm, disk, layer);
+    async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+        let path = self.root(store).await?.disk(vm, disk, layer);
         if !path.exists() {
             return Ok(());
         }
@@ -207,43 +226,46 @@ impl Volumes for Kvm {
     }
 
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
-        let (folder, sockets) = (self.paths.vm(vm), self.paths.sockets(vm));
+        let paths = self.paths.clone();
         blocking(move || {
-            files::remove_folder(&sockets)?;
-            files::remove_folder(&folder)
+            files::remove_folder(&paths.sockets(vm))?;
+            paths.roots().iter().try_for_each(|(_, root)| files::remove_folder(&root.vm(vm)))
         })
         .await
     }
 
     async fn disks(&self) -> Result<Vec<StoredDisk>> {
-        let vms = self.paths.vms();
-        blocking(move || Ok(list(&vms)?.into_iter().map(|f| f.disk).collect())).await
-    }
-
-    async fn images(&self) -> Result<Vec<ImageId>> {
         let paths = self.paths.clone();
-        blocking(move || image_cache::list(&paths)).await
+        blocking(move || Ok(list(&paths)?.into_iter().map(|f| f.disk).collect())).await
     }
 
-    async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64> {
-        let (paths, image) = (self.paths.clone(), image.id);
-        blocking(move || image_cache::partial_bytes(&paths, image)).await
+    async fn images(&self, store: Option<DataStoreId>) -> Result<Vec<ImageId>> {
+        let root = self.root(store).await?;
+        blocking(move || image_cache::list(&root)).await
     }
 
-    async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
-        let (paths, image, data) = (self.paths.clone(), image.clone(), data.to_vec());
-        blocking(move || image_cache::write(&paths, &image, offset, &data)).await
+    async fn image_partial_bytes(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<u64> {
+        let (root, image) = (self.root(store).await?, image.id);
+        blocking(move || image_cache::partial_bytes(&root, image)).await
     }
 
-    async fn image_commit(&self, image: &ImageRef) -> Result<()> {
-        image_cache::commit(&self.paths, image).await
+    async fn image_write(&self, store: Option<DataStoreId>, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
+        let (root, image, data) = (self.paths.root(store)?, image.clone(), data.to_vec());
+        blocking(move || image_cache::write(&root, &image, offset, &data)).await
+    }
+
+    async fn image_commit(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<()> {
+        image_cache::commit(&self.root(store).await?, image).await
     }
 
     async fn image_remove(&self, image: ImageId) -> Result<()> {
         let paths = self.paths.clone();
         blocking(move || {
-            let standing: Vec<_> = list(&paths.vms())?.into_iter().map(|f| (f.disk, f.backing)).collect();
-            image_cache::remove(&paths, image, &standing)
+            for (store, root) in paths.roots() {
+                let standing: Vec<_> = in_store(&root, store)?.into_iter().map(|f| (f.disk, f.backing)).collect();
+                image_cache::remove(&root, image, &standing)?;
+            }
+            Ok(())
         })
         .await
     }

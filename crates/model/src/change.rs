@@ -244,6 +244,7 @@ pub fn check_edit(from: &VmSpec, to: &VmSpec) -> Result<(), crate::Error> {
             c.that(d.size_bytes >= o.size_bytes, format!("disks[{i}].size_bytes"), "a disk cannot shrink");
             let in_snapshots = from.layers.list.is_empty() || d.mode == o.mode;
             c.that(in_snapshots, format!("disks[{i}].mode"), "cannot change while the VM has snapshots; delete them first");
+            c.that(d.store == o.store, format!("disks[{i}].store"), "the data store of a disk does not change by an edit; move the disk");
             c.that(d.image == o.image, format!("disks[{i}].image"), "the image of a disk cannot change; attach a new disk");
         }
     }
@@ -270,6 +271,7 @@ mod tests {
             cache: DiskCache::None,
             mode: DiskMode::Dependent,
             limits: crate::disk::DiskLimits::default(),
+            store: None,
         }
     }
 

@@ -9,10 +9,11 @@ use uuid::Uuid;
 use virga_agent::host::{Journal, Result};
 use virga_agent::link::Link;
 use virga_agent::node::Node;
-use virga_model::order::{Act, CallHead, ImageRef, NodeAnswer, NodeCall, Report, ReportAck, VmOrder, VmReport};
+use virga_model::data_store::{DataStoreSpec, StoreFact, StoreProblem};
+use virga_model::order::{Act, CallHead, ImageRef, NodeAnswer, NodeCall, Report, ReportAck, StoreRef, VmOrder, VmReport, stores_digest};
 use virga_model::vm::{Desired, DiskMode, DiskSpec, StopMode, VmState};
-use virga_model::{DiskId, ErrorCode, ImageId, TaskId, VmId};
-use virga_sim::{MemoryJournal, SimClock, SimHost};
+use virga_model::{DataStoreId, DiskId, ErrorCode, ImageId, TaskId, VmId};
+use virga_sim::{MemoryJournal, SimClock, SimHost, StoreFault};
 
 const IMAGE: &[u8] = b"content of an image";
 
@@ -23,6 +24,10 @@ struct FakeManager {
     fetches: Mutex<u32>,
     /// What the rows know; said once.
     behind: Mutex<u64>,
+    /// The data stores that hosts shall watch.
+    watch: Mutex<Vec<StoreRef>>,
+    /// What was said of data stores.
+    stores: Mutex<Vec<StoreFact>>,
 }
 
 #[async_trait]
@@ -33,7 +38,12 @@ impl Link for FakeManager {
             vms.clear();
         }
         vms.extend(report.vms.iter().map(|v| (v.id, v.clone())));
-        Ok(ReportAck { behind: std::mem::take(&mut *self.behind.lock().unwrap()), ..ReportAck::default() })
+        if let Some(stores) = &report.stores {
+            self.stores.lock().unwrap().clone_from(stores);
+        }
+        let watch = self.watch.lock().unwrap();
+        let stores = (stores_digest(&watch) != report.stores_digest).then(|| watch.clone());
+        Ok(ReportAck { behind: std::mem::take(&mut *self.behind.lock().unwrap()), ..ReportAck { stores, ..ReportAck::default() })
     }
 
     async fn fetch_image(&self, _image: &ImageRef, offset: u64) -> Result<BoxStream<'static, Result<Vec<u8>>>> {
@@ -109,6 +119,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        store: None,
     };
     VmOrder {
         id: VmId(Uuid::from_u128(n)),
@@ -131,6 +142,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         keep_disks: vec![],
         keep_layers: vec![],
         former_spec: None,
+        stores: vec![],
     }
     .with_real_sha()
 }
@@ -402,4 +414,124 @@ async fn a_newer_order_overtakes_one_that_waits_for_the_guest() {
     assert_eq!((r.state, r.settled), (VmState::Running, false));
     let r = lab.bring(&order(1, 3, Desired::Stopped)).await.observed;
     assert_eq!((r.state, r.settled), (VmState::Stopped, true));
+}
+
+const GOLD: &str = "/srv/gold";
+
+fn gold() -> StoreRef {
+    StoreRef {
+        id: DataStoreId(Uuid::from_u128(70)),
+        name: "gold".into(),
+        spec: DataStoreSpec::SharedDirectory { path: GOLD.into(), backing: Default::default() },
+    }
+}
+
+/// An order whose disk lies on the data store.
+fn on_gold(generation: i64, desired: Desired) -> VmOrder {
+    let mut o = order(1, generation, desired);
+    o.spec.disks[0].store = Some(gold().id);
+    o.stores = vec![gold()];
+    o
+}
+
+/// A lab whose host was told of the data store and has signed it.
+async fn with_gold() -> Lab {
+    let lab = Lab::new().await;
+    lab.manager.watch.lock().unwrap().push(gold());
+    assert_eq!(lab.call(NodeCall::EnsureStore { store: gold() }).await, NodeAnswer::Done);
+    assert_eq!(lab.call(NodeCall::EnsureStore { store: gold() }).await, NodeAnswer::Done, "twice is once");
+    lab.clock.run_for(20_000).await;
+    lab
+}
+
+fn fault(lab: &Lab, fault: Option<StoreFault>) {
+    lab.host.set_faults(|f| {
+        f.stores.clear();
+        f.stores.extend(fault.map(|x| (GOLD.to_string(), x)));
+    });
+}
+
+#[tokio::test]
+async fn data_stores_are_watched_and_what_is_found_is_told() {
+    let mut lab = with_gold().await;
+    let found = |lab: &Lab| lab.manager.stores.lock().unwrap().first().cloned().expect("told");
+    assert!(found(&lab).reachable() && found(&lab).free_bytes > 0);
+    for (wrong, problem) in [
+        (StoreFault::Lost, StoreProblem::Missing),
+        (StoreFault::Stalled, StoreProblem::Stalled),
+        (StoreFault::Failing, StoreProblem::Failed),
+        (StoreFault::ReadOnly, StoreProblem::ReadOnly),
+        (StoreFault::Wrong, StoreProblem::Wrong),
+    ] {
+        fault(&lab, Some(wrong));
+        lab.clock.run_for(20_000).await;
+        assert_eq!(found(&lab).problem, Some(problem));
+        fault(&lab, None);
+        lab.clock.run_for(20_000).await;
+        assert_eq!(found(&lab).problem, None);
+    }
+    // An agent that is started anew knows from its journal what to watch, also while no manager answers.
+    lab.restart_agent().await;
+    lab.clock.run_for(20_000).await;
+    assert!(found(&lab).reachable());
+    lab.manager.watch.lock().unwrap().clear();
+    lab.clock.run_for(20_000).await;
+    assert!(lab.manager.stores.lock().unwrap().is_empty(), "what is not to be watched is not told");
+}
+
+#[tokio::test]
+async fn a_vm_on_a_lost_data_store_waits_and_is_never_made_anew() {
+    let lab = with_gold().await;
+    let r = lab.bring(&on_gold(1, Desired::Running)).await.observed;
+    assert_eq!((r.state, r.settled, r.error), (VmState::Running, true, None));
+    let files = lab.host.disk_files();
+    fault(&lab, Some(StoreFault::Lost));
+    // The plug can be pulled.
+    let r = lab.bring(&on_gold(2, Desired::Stopped)).await.observed;
+    assert_eq!(r.state, VmState::Stopped);
+    // A start waits, and goes on by itself.
+    let r = lab.bring(&on_gold(3, Desired::Running)).await;
+    assert_eq!((r.observed.state, r.observed.settled), (VmState::Stopped, false));
+    assert!(r.progress.unwrap().step.contains("data store gold"));
+    fault(&lab, None);
+    lab.clock.run_for(30_000).await;
+    let r = lab.report(VmId(Uuid::from_u128(1))).observed;
+    assert_eq!((r.state, r.settled, r.error), (VmState::Running, true, None));
+    assert_eq!(lab.host.disk_files(), files);
+    // Another data store in its place is no reason to wait.
+    fault(&lab, Some(StoreFault::Wrong));
+    let mut edit = on_gold(4, Desired::Running);
+    edit.spec.cpu.count = 2;
+    let r = lab.bring(&edit).await.observed;
+    assert!(r.settled && r.error.unwrap().message.contains("another data store"));
+    // Its removal waits for the storage, so that nothing is left there.
+    fault(&lab, Some(StoreFault::Stalled));
+    let r = lab.bring(&on_gold(5, Desired::Absent)).await.observed;
+    assert!(!r.settled && lab.host.disk_files() == files);
+    fault(&lab, None);
+    lab.clock.run_for(30_000).await;
+    assert!(lab.host.is_empty());
+}
+
+#[tokio::test]
+async fn a_data_store_is_one_for_all_hosts_that_see_it() {
+    let a = with_gold().await;
+    let b = Lab::new().await;
+    b.host.see(&a.host.seen());
+    a.bring(&on_gold(1, Desired::Stopped)).await;
+    let mut other = on_gold(1, Desired::Stopped);
+    (other.id, other.spec.disks[0].id) = (VmId(Uuid::from_u128(2)), DiskId(Uuid::from_u128(2002)));
+    b.bring(&other).await;
+    assert_eq!((*a.manager.fetches.lock().unwrap(), *b.manager.fetches.lock().unwrap()), (1, 0), "the image is there already");
+    let strange = StoreRef { id: DataStoreId(Uuid::from_u128(71)), ..gold() };
+    let refused = b.call(NodeCall::EnsureStore { store: strange }).await;
+    assert!(matches!(refused, NodeAnswer::Refused { error } if error.code == ErrorCode::Conflict));
+    let refused = a.call(NodeCall::DropStore { store: gold() }).await;
+    assert!(matches!(refused, NodeAnswer::Refused { error } if error.message.contains("still lie")));
+    a.bring(&on_gold(2, Desired::Absent)).await;
+    assert!(matches!(a.call(NodeCall::DropStore { store: gold() }).await, NodeAnswer::Refused { .. }), "the other host's disk");
+    (other.generation, other.desired) = (2, Desired::Absent);
+    b.bring(&other).await;
+    assert_eq!(a.call(NodeCall::DropStore { store: gold() }).await, NodeAnswer::Done);
+    assert_eq!(a.host.seen().signed(GOLD), None);
 }

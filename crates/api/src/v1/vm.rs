@@ -176,6 +176,9 @@ pub struct DiskCreate {
     /// How much it may do; no limits when left out.
     #[serde(default)]
     pub limits: Option<DiskLimits>,
+    /// Data store (name or id) that it lies on; `local` for the local one of the VM's host. Virga chooses when left out.
+    #[serde(default)]
+    pub data_store: Option<String>,
 }
 
 /// A network interface to be made.

@@ -21,6 +21,7 @@ pub(crate) const COLUMNS: &[Column] = &[
     col("cache", "cache", Kind::Text),
     wide("mode", "mode", Kind::Text),
     wide("image", "image", Kind::Text),
+    wide("store", "store", Kind::Text),
 ];
 
 /// Verbs.
@@ -58,6 +59,9 @@ pub(crate) struct Attach {
     /// Image that it starts from; empty when left out.
     #[arg(long)]
     image: Option<String>,
+    /// Data store that it lies on, local for the local one of the VM's host; Virga chooses when left out.
+    #[arg(long, value_name = "DATA-STORE")]
+    data_store: Option<String>,
     /// virtio, scsi, ide or usb.
     #[arg(long, value_parser = spec::bus)]
     bus: Option<DiskBus>,
@@ -130,7 +134,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
 }
 
 async fn attach(app: &App, a: Attach) -> Result {
-    let body = DiskCreate { size_bytes: a.size, image: a.image, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits };
+    let body = DiskCreate { size_bytes: a.size, image: a.image, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits, data_store: a.data_store };
     let mut call = app.api()?.v1.vm_disk_attach().vm(&a.vm).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);

@@ -36,12 +36,12 @@ pub(crate) fn cpu_mode(text: &str) -> std::result::Result<CpuMode, String> {
     }
 }
 
-/// Parses `SIZE[,bus=…][,cache=…][,mode=…][,image=…]`; the size may be left out when there is an image.
+/// Parses `SIZE[,bus=…][,cache=…][,mode=…][,image=…][,store=…]`; the size may be left out when there is an image.
 ///
 /// # Errors
 /// A sentence that says what would be right.
 pub(crate) fn disk(text: &str) -> std::result::Result<DiskCreate, String> {
-    let mut d = DiskCreate { size_bytes: None, image: None, bus: None, cache: None, mode: None, limits: None };
+    let mut d = DiskCreate { size_bytes: None, image: None, bus: None, cache: None, mode: None, limits: None, data_store: None };
     for part in text.split(',') {
         match part.split_once('=') {
             None if d.size_bytes.is_none() => d.size_bytes = Some(human::parse_size(part)?),
@@ -49,9 +49,14 @@ pub(crate) fn disk(text: &str) -> std::result::Result<DiskCreate, String> {
             Some(("bus", v)) => d.bus = Some(bus(v)?),
             Some(("cache", v)) => d.cache = Some(cache(v)?),
             Some(("mode", v)) => d.mode = Some(disk_mode(v)?),
+            Some(("store", v)) if !v.is_empty() => d.data_store = Some(v.into()),
             Some(("image", v)) if !v.is_empty() => d.image = Some(v.into()),
             Some((k, v)) if LIMITS.contains(&k) => limit(d.limits.get_or_insert_default(), k, v)?,
-            _ => return Err(format!("\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE][,iops=N][,rate=SIZE], e.g. 20GiB,bus=scsi")),
+            _ => {
+                return Err(format!(
+                    "\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE][,store=DATA-STORE][,iops=N][,rate=SIZE], e.g. 20GiB,bus=scsi"
+                ));
+            }
         }
     }
     if d.size_bytes.is_none() && d.image.is_none() { Err("a disk needs a size or an image".into()) } else { Ok(d) }
@@ -101,7 +106,15 @@ pub(crate) fn image_disk(text: &str) -> std::result::Result<DiskCreate, String> 
     if image.is_empty() {
         return Err("the image is left out: write IMAGE[:SIZE]".into());
     }
-    Ok(DiskCreate { size_bytes: size.map(human::parse_size).transpose()?, image: Some(image.into()), bus: None, cache: None, mode: None, limits: None })
+    Ok(DiskCreate {
+        size_bytes: size.map(human::parse_size).transpose()?,
+        image: Some(image.into()),
+        bus: None,
+        cache: None,
+        mode: None,
+        limits: None,
+        data_store: None,
+    })
 }
 
 /// Parses `NETWORK[,model=…][,mac=…]`.

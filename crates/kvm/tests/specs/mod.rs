@@ -19,7 +19,16 @@ pub fn id<T: From<Uuid>>(n: u128) -> T {
 }
 
 pub fn disk(n: u128, image: Option<u128>, bus: DiskBus, cache: DiskCache) -> DiskSpec {
-    DiskSpec { id: id::<DiskId>(0xd00 + n), size_bytes: 1 << 30, image: image.map(id), bus, cache, mode: Default::default(), limits: Default::default() }
+    DiskSpec {
+        id: id::<DiskId>(0xd00 + n),
+        size_bytes: 1 << 30,
+        image: image.map(id),
+        bus,
+        cache,
+        mode: Default::default(),
+        limits: Default::default(),
+        store: None,
+    }
 }
 
 pub fn nic(n: u128, network: u128, model: NicModel) -> NicSpec {
@@ -58,6 +67,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         keep_disks: vec![],
         keep_layers: vec![],
         former_spec: None,
+        stores: vec![],
         images: vec![image(0xa0, ImageFormat::Qcow2), image(0xa1, ImageFormat::Iso), image(0xa2, ImageFormat::Raw)],
         networks: vec![nat(0xc0, "192.168.200.0/24")],
     }
@@ -65,7 +75,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
 
 pub fn host(name: &str) -> HostView {
     HostView {
-        paths: Paths { store: "/var/lib/virga/store".into(), run: "/run/virga".into() },
+        paths: Paths::new("/var/lib/virga/store", "/run/virga"),
         kvm: false,
         domain_name: name.into(),
         machine: "pc-q35-7.2".into(),
@@ -116,8 +126,7 @@ pub fn all() -> Vec<(&'static str, VmOrder, HostView)> {
     o.spec.machine = "pc-i440fx-7.2".into();
     o.spec.disks = vec![disk(0, Some(0xa0), DiskBus::Ide, DiskCache::Writeback)];
     o.spec.cdroms = vec![CdromSpec { id: id(0xf0), image: None }];
-    let h =
-        HostView { machine: "pc-i440fx-7.2".into(), paths: Paths { store: "/srv/a & b's <store>".into(), run: "/run/virga".into() }, ..host("vm-00000006") };
+    let h = HostView { machine: "pc-i440fx-7.2".into(), paths: Paths::new("/srv/a & b's <store>", "/run/virga"), ..host("vm-00000006") };
     out.push(("hostile-i440fx", o, h));
 
     let mut o = order(7, "largest");

@@ -1,11 +1,13 @@
 //! Disks, NICs and optical drives of a VM: each change is an edit of its specification.
 
-use super::{Room, conclude, edit, load_for_change, resolve, transaction};
+use super::resolve::{self, StoreWish};
+use super::{Room, conclude, edit, load_for_change, no_room, transaction};
 use crate::http::Op;
+use crate::view as hosts;
 use virga_api::v1::{Accepted, DiskCreate, DiskUpdate, MediaUpdate, NicCreate, NicUpdate};
 use virga_model::role::Privilege;
-use virga_model::vm::Vm;
-use virga_model::{DiskId, Error, NicId};
+use virga_model::vm::{DiskSpec, Vm, VmSpec};
+use virga_model::{DataStoreId, DiskId, Error, NicId};
 use virga_store::Tx;
 
 async fn begin(op: &Op, vm: &str, dry_run: bool) -> Result<(Tx, Vm), Error> {
@@ -31,10 +33,28 @@ fn of_one_device(e: Error) -> Error {
 pub async fn disk_attach(op: &Op, vm: &str, b: &DiskCreate, dry_run: bool) -> Result<Accepted, Error> {
     let (mut tx, before) = begin(op, vm, dry_run).await?;
     let mut after = before.clone();
-    let disk = resolve::disk(op, &mut tx, b, "").await?;
+    let mut disk = resolve::disk(op, &mut tx, b, "").await?;
+    disk.store = attach_where(op, &mut tx, &before, &disk, b.data_store.as_deref()).await?;
     after.spec.layers.begin(disk.id);
     after.spec.disks.push(disk);
     end(op, tx, before, after, dry_run).await
+}
+
+/// The data store of a new disk of a VM that has its host: the one that is named, else the preferred one that its host
+/// reaches and that has room.
+async fn attach_where(op: &Op, tx: &mut Tx, vm: &Vm, disk: &DiskSpec, name: Option<&str>) -> Result<Option<DataStoreId>, Error> {
+    let wish = resolve::store(op, tx, name, "data_store").await?;
+    let Some(id) = vm.host else { return Ok(None) };
+    match wish {
+        StoreWish::Shared(store) => return Ok(Some(store)),
+        StoreWish::Local(Some(host)) if host != id => return Err(Error::invalid("data_store", "is the local store of another host than the VM's")),
+        StoreWish::Local(_) => return Ok(None),
+        StoreWish::Anywhere => {}
+    }
+    let Some(host) = hosts::one(&op.m, tx, id).await? else { return Ok(None) };
+    let alone = VmSpec { disks: vec![disk.clone()], ..vm.spec.clone() };
+    let chosen = virga_decide::data_stores::judge(&host, &hosts::stores(tx).await?, &alone, &[disk.id]);
+    chosen.map(|c| c.store).map_err(|reasons| op.veil(no_room(vm, &host, reasons)))
 }
 
 /// Grows a disk, or changes its bus, cache mode, mode or limits.

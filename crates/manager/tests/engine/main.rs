@@ -12,6 +12,7 @@ mod points;
 mod request;
 mod scenario;
 mod snapshot;
+mod store;
 
 use cloud::{Cloud, Fault};
 use scenario::{ask, former};
@@ -26,6 +27,7 @@ async fn prepared(kind: TaskKind) -> Cloud {
         assert_eq!(cloud.watch(task.id).await.state, TaskState::Succeeded);
     }
     snapshot::prepare(&mut cloud, kind).await;
+    store::prepare(&cloud, kind).await;
     cloud
 }
 
@@ -150,4 +152,6 @@ every_kind! {
     vm_batch: VmBatch,
     image_delete: ImageDelete,
     network_delete: NetworkDelete,
+    data_store_create: DataStoreCreate,
+    data_store_delete: DataStoreDelete,
 }

@@ -153,6 +153,7 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
             cache: Default::default(),
             mode: Default::default(),
             limits: Default::default(),
+            store: None,
         }],
         nics: vec![NicSpec { id: nic, network, model: Default::default(), mac: mac_for(nic), link_up: true }],
         cdroms: Vec::new(),

@@ -190,6 +190,7 @@ fn vm(c: &Common, host: HostId, n: usize, macs: &mut HashSet<String>) -> (Vm, Vm
         keep_disks: Vec::new(),
         keep_layers: Vec::new(),
         former_spec: None,
+        stores: Vec::new(),
     };
     (vm, order)
 }

@@ -12,7 +12,7 @@ use virga_agent::host::{Journal, Result};
 use virga_agent::link::Link;
 use virga_agent::node::Node;
 use virga_crash::Part;
-use virga_model::order::{CallHead, ImageRef, NetworkRef, NodeAnswer, NodeCall, Report, ReportAck, VmOrder, VmReport};
+use virga_model::order::{CallHead, ImageRef, NetworkRef, NodeAnswer, NodeCall, Report, ReportAck, StoreRef, VmOrder, VmReport, stores_digest};
 use virga_model::vm::{Desired, DiskSpec, StopMode};
 use virga_model::{DiskId, ImageId, NetworkId, TaskId, VmId};
 use virga_sim::crash::{Life, Plan};
@@ -31,6 +31,8 @@ pub struct FakeManager {
     /// Every state that was ever said, in order.
     pub said: Mutex<Vec<(VmId, virga_model::vm::VmState)>>,
     pub samples: Mutex<Vec<virga_model::stats::VmSample>>,
+    /// The data stores that the host shall watch.
+    pub watch: Mutex<Vec<StoreRef>>,
 }
 
 struct Up(Arc<FakeManager>, Arc<Life>);
@@ -53,7 +55,9 @@ impl Link for Up {
         let bytes = serde_json::to_vec(report).unwrap().len();
         let mut largest = m.largest.lock().unwrap();
         *largest = bytes.max(*largest);
-        Ok(ReportAck::default())
+        let watch = m.watch.lock().unwrap();
+        let stores = (stores_digest(&watch) != report.stores_digest).then(|| watch.clone());
+        Ok(ReportAck { stores, ..ReportAck::default() })
     }
 
     async fn fetch_image(&self, _image: &ImageRef, offset: u64) -> Result<BoxStream<'static, Result<Vec<u8>>>> {
@@ -91,6 +95,7 @@ impl Lab {
             largest: Mutex::default(),
             said: Mutex::default(),
             samples: Mutex::default(),
+            watch: Mutex::default(),
         });
         let plan = Plan::new(clock.clone());
         let (node, life, reporting) = begin(&host, &journal, &manager, &plan).await;
@@ -183,6 +188,14 @@ pub fn image() -> ImageRef {
     }
 }
 
+/// Where the data store lies.
+pub const GOLD: &str = "/srv/gold";
+
+pub fn gold() -> StoreRef {
+    let spec = virga_model::data_store::DataStoreSpec::SharedDirectory { path: GOLD.into(), backing: Default::default() };
+    StoreRef { id: Uuid::from_u128(70).into(), name: "gold".into(), spec }
+}
+
 pub fn network() -> NetworkRef {
     NetworkRef { id: NetworkId(Uuid::from_u128(6)), name: "net".into(), spec: virga_model::network::NetworkSpec::Nat { cidr: "10.9.0.0/24".into() } }
 }
@@ -196,6 +209,7 @@ pub fn disk(n: u128) -> DiskSpec {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        store: None,
     }
 }
 
@@ -214,5 +228,6 @@ pub fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         keep_disks: vec![],
         keep_layers: vec![],
         former_spec: None,
+        stores: vec![],
     }
 }

@@ -2,7 +2,7 @@
 //! the step failing or taking too long. The last test sees to it that no step of the agent is left without an operation
 //! that reaches it.
 
-use crate::lab::{Lab, disk, image, network, order, vm};
+use crate::lab::{GOLD, Lab, disk, gold, image, network, order, vm};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 use virga_crash::{Part, Step};
@@ -146,6 +146,9 @@ async fn run(op: &Operation, target: Option<(Place, Outcome)>) -> (Vec<Place>, b
     }
     let from = lab.host.sim.log().len();
     let what = format!("{} {target:?}", op.name);
+    if op.drops {
+        lab.manager.watch.lock().unwrap().push(gold());
+    }
     lab.plan.arm(target);
     match op.act {
         Some(act) => repeat(&mut lab, 99, || NodeCall::Act { vm: vm(1), generation: 1, act }).await,
@@ -154,6 +157,10 @@ async fn run(op: &Operation, target: Option<(Place, Outcome)>) -> (Vec<Place>, b
     if op.drops {
         repeat(&mut lab, 100, || NodeCall::DropImage { image: image().id }).await;
         repeat(&mut lab, 101, || NodeCall::DropNetwork { network: network() }).await;
+        repeat(&mut lab, 102, || NodeCall::EnsureStore { store: gold() }).await;
+        assert_eq!(lab.host.sim.seen().signed(GOLD), Some(gold().id), "{what}");
+        repeat(&mut lab, 103, || NodeCall::DropStore { store: gold() }).await;
+        assert_eq!(lab.host.sim.seen().signed(GOLD), None, "{what}");
     }
     let fired = lab.plan.fired();
     let places = lab.plan.disarm();
@@ -186,7 +193,7 @@ async fn check(lab: &mut Lab, op: &Operation, from: usize, what: &str) {
     let disks: Vec<_> = lab.host.sim.disks().await.unwrap().into_iter().map(|d| (d.id, d.size_bytes)).collect();
     if op.ends == VmState::Absent {
         assert!(lab.host.sim.is_empty(), "{what}: nothing is left over");
-        assert!(lab.host.sim.images().await.unwrap().is_empty(), "{what}");
+        assert!(lab.host.sim.images(None).await.unwrap().is_empty(), "{what}");
         lab.host.sim.network_remove(&network()).await.unwrap();
     } else {
         let spec = (op.order)().spec;

@@ -101,7 +101,16 @@ pub fn spec(cpus: u32, memory_mib: u64) -> VmSpec {
 }
 
 pub fn disk(n: u128, image: Option<ImageId>) -> DiskSpec {
-    DiskSpec { id: id(n), size_bytes: 10 << 30, image, bus: DiskBus::Virtio, cache: DiskCache::None, mode: Default::default(), limits: Default::default() }
+    DiskSpec {
+        id: id(n),
+        size_bytes: 10 << 30,
+        image,
+        bus: DiskBus::Virtio,
+        cache: DiskCache::None,
+        mode: Default::default(),
+        limits: Default::default(),
+        store: None,
+    }
 }
 
 pub fn nic(n: u128, network: NetworkId, mac: &str) -> NicSpec {
