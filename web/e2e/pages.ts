@@ -20,6 +20,7 @@ export const PAGES = [
   '/images/tiny',
   '/networks',
   '/networks/nat',
+  '/schedules',
   '/tasks',
   '/events',
   '/users',

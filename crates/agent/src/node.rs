@@ -202,6 +202,7 @@ impl Slot {
                 acts,
                 merge_error: record.merge_error.clone(),
                 error: record.error.clone(),
+                memories: record.memories.iter().map(|(m, _)| *m).collect(),
             },
             progress: live.progress.clone().filter(|_| !record.settled),
         };

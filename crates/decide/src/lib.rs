@@ -5,4 +5,5 @@
 //! dependency list and `clippy.toml` see to it.
 
 pub mod place;
+pub mod schedule;
 pub mod task;

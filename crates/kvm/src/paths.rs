@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use virga_model::image::ImageFormat;
-use virga_model::{DiskId, Error, ImageId, LayerId, VmId};
+use virga_model::{DiskId, Error, ImageId, LayerId, SnapshotId, VmId};
 
 /// Longest path of a Unix socket (`sun_path` has 108 bytes; QEMU and libvirt need a little).
 const SOCKET_PATH_MAX: usize = 100;
@@ -53,6 +53,11 @@ impl Paths {
             None => format!("{disk}.qcow2"),
             Some(layer) => format!("{disk}.{layer}.qcow2"),
         })
+    }
+
+    /// The stored memory of a snapshot.
+    pub fn memory(&self, vm: VmId, snapshot: SnapshotId) -> PathBuf {
+        self.vm(vm).join(format!("{snapshot}.memory"))
     }
 
     /// A VM's cloud-init seed.

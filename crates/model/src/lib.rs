@@ -22,6 +22,7 @@ pub mod network;
 pub mod order;
 pub mod refusal;
 pub mod role;
+pub mod schedule;
 pub mod size;
 pub mod snapshot;
 pub mod stats;

@@ -45,6 +45,9 @@ pub struct VmOrder {
     /// Layers of the former specification, whose files must stay as long.
     #[serde(default)]
     pub keep_layers: Vec<crate::LayerId>,
+    /// Stored memory of the former specification, whose files must stay as long.
+    #[serde(default)]
+    pub keep_memories: Vec<crate::SnapshotId>,
 }
 
 /// An image as an agent needs to know it.

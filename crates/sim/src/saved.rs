@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use virga_agent::host::StoredDisk;
 use virga_model::order::VmOrder;
 use virga_model::vm::{GuestInfo, VmState};
-use virga_model::{DiskId, ImageId, LayerId, NetworkId, VmId};
+use virga_model::{DiskId, ImageId, LayerId, NetworkId, SnapshotId, VmId};
 
 use crate::files::SimFile;
 use crate::host::{SimDomain, digest};
@@ -22,6 +22,9 @@ pub struct Saved {
     /// Layers above the disks' bases: disk, VM, layer, the layer below, bytes as the guest sees them.
     #[serde(default)]
     layers: Vec<(DiskId, VmId, LayerId, Option<LayerId>, u64)>,
+    /// Stored memory of snapshots.
+    #[serde(default)]
+    memories: Vec<(VmId, SnapshotId, u64)>,
     images: Vec<ImageId>,
     networks: Vec<NetworkId>,
     /// The agent's journal: names and documents.
@@ -45,6 +48,7 @@ impl SimHost {
             domains: w.domains.values().cloned().collect(),
             disks: w.files.values().filter(|f| f.stored.layer.is_none()).map(|f| (f.stored.id, f.stored.vm, f.stored.size_bytes)).collect(),
             layers: w.files.values().filter_map(|f| Some((f.stored.id, f.stored.vm, f.stored.layer?, f.below, f.stored.size_bytes))).collect(),
+            memories: w.memories.iter().map(|((v, s), m)| (*v, *s, *m)).collect(),
             images: w.images.iter().copied().collect(),
             networks: w.networks.iter().copied().collect(),
             journal: Vec::new(),
@@ -58,6 +62,7 @@ impl SimHost {
         let file = |id, vm, layer, below, size_bytes| ((id, layer), SimFile::new(StoredDisk { id, vm, layer, size_bytes }, below));
         w.files = saved.disks.iter().map(|(id, vm, size)| file(*id, *vm, None, None, *size)).collect();
         w.files.extend(saved.layers.iter().map(|(id, vm, layer, below, size)| file(*id, *vm, Some(*layer), *below, *size)));
+        w.memories = saved.memories.iter().map(|(v, s, m)| ((*v, *s), *m)).collect();
         w.images = saved.images.iter().copied().collect();
         w.networks = saved.networks.iter().copied().collect();
     }
@@ -70,7 +75,8 @@ impl SimHost {
         }
         w.networks.extend(order.networks.iter().map(|n| n.id));
         let tops = w.tops(&order, &BTreeMap::new());
-        let domain = SimDomain { writes: tops.clone(), defined_tops: tops, order, state, persistent: true, edited_outside: false, booted_at, down_at: None };
+        let domain =
+            SimDomain { writes: tops.clone(), defined_tops: tops, order, state, persistent: true, edited_outside: false, booted_at, down_at: None, memory: 0 };
         let digest = digest(&domain);
         w.domains.insert(domain.order.id, domain);
         digest

@@ -128,6 +128,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         networks: vec![],
         keep_disks: vec![],
         keep_layers: vec![],
+        keep_memories: vec![],
     }
     .with_real_sha()
 }

@@ -11,7 +11,7 @@ fn finds(plant: Plant) -> (u64, &'static str) {
     match plant {
         Plant::AgentIgnoresGeneration => (200_002, "V5"),
         Plant::SilentIsStopped => (1, "V4"),
-        Plant::ActWithoutTaskId => (1, "V6"),
+        Plant::ActWithoutTaskId => (20, "V6"),
         Plant::VolumesBeforeUndefine => (200_001, "V8"),
         Plant::ReportOverwritesNewer => (4, "V5"),
         Plant::PlacementIgnoresMemory => (2, "V12"),

@@ -136,7 +136,7 @@ pub(crate) fn passes_by_itself(e: &sqlx::Error) -> bool {
 }
 
 /// Tables with unique columns, and what people call their rows.
-const NOUNS: [(&str, &str); 13] = [
+const NOUNS: [(&str, &str); 14] = [
     ("account", "user"),
     ("role_binding", "role binding"),
     ("session", "session"),
@@ -149,6 +149,7 @@ const NOUNS: [(&str, &str); 13] = [
     ("network", "network"),
     ("vm", "VM"),
     ("snapshot", "snapshot"),
+    ("schedule", "schedule"),
     ("task", "task"),
 ];
 

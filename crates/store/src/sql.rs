@@ -68,6 +68,12 @@ impl From<u64> for Arg {
     }
 }
 
+impl From<Option<u64>> for Arg {
+    fn from(v: Option<u64>) -> Arg {
+        Arg::Int(v.map(|v| i64::try_from(v).unwrap_or(i64::MAX)))
+    }
+}
+
 impl From<bool> for Arg {
     fn from(v: bool) -> Arg {
         Arg::Int(Some(i64::from(v)))
@@ -106,7 +112,7 @@ macro_rules! ids {
         }
     )+};
 }
-ids!(VmId, SnapshotId, LayerId, HostId, ImageId, NetworkId, TaskId, UserId, TokenId, SessionId, RoleBindingId, JoinTokenId);
+ids!(VmId, SnapshotId, LayerId, HostId, ImageId, NetworkId, TaskId, UserId, TokenId, SessionId, RoleBindingId, JoinTokenId, ScheduleId);
 
 /// `v` as JSON text.
 pub(crate) fn json<T: Serialize>(v: &T) -> Result<String, StoreError> {

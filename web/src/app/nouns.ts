@@ -7,6 +7,7 @@ import { image } from '../image/noun'
 import { network } from '../network/noun'
 import { overview } from '../overview/noun'
 import { role } from '../role/noun'
+import { schedule } from '../schedule/noun'
 import { session } from '../session/noun'
 import { system } from '../system/noun'
 import { task } from '../task/noun'
@@ -15,4 +16,20 @@ import { user } from '../user/noun'
 import { vm } from '../vm/noun'
 import type { Noun } from './noun'
 
-export const nouns: Noun[] = [overview, vm, host, image, network, task, event, user, role, token, audit, system, demo, session]
+export const nouns: Noun[] = [
+  overview,
+  vm,
+  host,
+  image,
+  network,
+  schedule,
+  task,
+  event,
+  user,
+  role,
+  token,
+  audit,
+  system,
+  demo,
+  session,
+]

@@ -61,7 +61,8 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
             networks.push(network_ref(tx, nic.network).await?);
         }
     }
-    let mut keep_disks: Vec<DiskId> = vm.former_spec.iter().flat_map(|s| s.disks.iter().map(|d| d.id)).collect();
+    let mut keep_disks: Vec<DiskId> = vm.former_spec.iter().flat_map(|s| s.disks.iter().chain(&s.detached).map(|d| d.id)).collect();
+    keep_disks.extend(vm.spec.detached.iter().map(|d| d.id));
     if !vm.spec.layers.is_plain() {
         for s in virga_store::snapshot::of_vm(tx, vm.id).await? {
             keep_disks.extend(s.spec.disks.iter().filter(|d| d.mode == DiskMode::Dependent).map(|d| d.id));
@@ -80,6 +81,7 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
         networks,
         keep_disks,
         keep_layers: vm.former_spec.iter().flat_map(|s| s.layers.list.iter().map(|l| l.id)).collect(),
+        keep_memories: vm.former_spec.iter().flat_map(|s| s.layers.memories.iter().copied()).collect(),
     })
 }
 

@@ -213,5 +213,6 @@ pub fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         networks: vec![network()],
         keep_disks: vec![],
         keep_layers: vec![],
+        keep_memories: vec![],
     }
 }
