@@ -22,6 +22,7 @@ export const PAGES = [
   '/networks',
   '/networks/nat',
   '/data-stores',
+  '/schedules',
   '/tasks',
   '/events',
   '/users',

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 /** Operations that no page calls, each with the reason. An operation that a page does call must not stand here. */
 const NOT_CALLED: Record<string, string> = {
   ping: 'for programs that look whether a manager lives; the portal has its event stream',
+  schedule_view: 'the list of schedules shows all there is of each',
   vm_snapshot_view: 'the tree of snapshots comes whole from vm_snapshot_list',
 }
 

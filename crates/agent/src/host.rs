@@ -11,12 +11,13 @@ use std::sync::Arc;
 use virga_model::change::Change;
 use virga_model::data_store::StoreFact;
 use virga_model::host::{ForeignVm, HostFacts};
-use virga_model::layer::Merge;
+use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
+use virga_model::snapshot::StoredMemory;
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo, VmState};
-use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, Time, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, SnapshotId, Time, VmId};
 
 /// Result of a step.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -111,6 +112,13 @@ pub trait Hypervisor {
     /// Brings one change to the running guest (only changes whose `when` is `Live`); the persistent definition is not
     /// touched. `order` is the whole VM as it shall be.
     async fn change_live(&self, order: &VmOrder, change: &Change) -> Result<()>;
+    /// Stores the memory of the running guest for the snapshot `layer.memory` and freezes the disks that snapshots include, as
+    /// [`Change::TakeLayer`] does, all in one moment; the guest goes on. What a former try left is done anew; when the disks
+    /// are frozen already, the memory is that of their moment.
+    async fn memory_store(&self, order: &VmOrder, layer: Layer) -> Result<StoredMemory>;
+    /// Starts the defined domain with the stored memory of a snapshot, on the disks as `order` names them. A domain that is
+    /// active is success.
+    async fn memory_restore(&self, order: &VmOrder, snapshot: SnapshotId) -> Result<Started>;
     /// Brings what lies in the file of `merge.from` of a disk into the file below, and removes the upper one. The guest may
     /// run and goes on running. Done in full is success; broken off, it can be begun again. `order` is the whole VM as it
     /// shall be; the disk may be one that only snapshots have.
@@ -172,6 +180,10 @@ pub trait Volumes {
     async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()>;
     /// Removes a file of a disk. Absent is success; refuses while a guest uses it.
     async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()>;
+    /// Snapshots of the VM whose memory lies in a file.
+    async fn memories(&self, vm: VmId) -> Result<Vec<SnapshotId>>;
+    /// Removes the stored memory of a snapshot. Absent is success.
+    async fn memory_remove(&self, vm: VmId, snapshot: SnapshotId) -> Result<()>;
     /// Removes a VM's folders with everything in them, on every data store that can be reached. Absent is success.
     async fn vm_files_remove(&self, vm: VmId) -> Result<()>;
     /// Every disk file of every VM of this machine, on every data store that can be reached. On one that several machines

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod image;
 pub(crate) mod layer;
 pub mod link;
+mod memory;
 pub mod node;
 pub mod record;
 pub mod report;

@@ -240,6 +240,7 @@ impl Slot {
                 held_memory_bytes: record.held_memory_bytes(live.state),
                 merge_error: record.merge_error.clone(),
                 error: record.error.clone(),
+                memories: record.memories.iter().map(|(m, _)| *m).collect(),
             },
             progress: live.progress.clone().filter(|_| !record.settled),
         };

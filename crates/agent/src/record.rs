@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use virga_model::change::{When, diff};
 use virga_model::order::{ACTS_REMEMBERED, ActResult, VmOrder};
+use virga_model::snapshot::StoredMemory;
 use virga_model::vm::{Desired, Drift, VmSpec, VmState};
-use virga_model::{Error, Time};
+use virga_model::{Error, LayerId, SnapshotId, Time};
 
 use crate::host::Domain;
 
@@ -49,6 +50,12 @@ pub struct Record {
     /// The VM is gone from this host since then; what is left is a memory that refuses older orders.
     #[serde(default)]
     pub gone_at: Option<Time>,
+    /// Stored memory of snapshots, with the hardware that the guest had then.
+    #[serde(default)]
+    pub memories: Vec<(StoredMemory, VmSpec)>,
+    /// The layer on which the guest has begun with stored memory: that happens once.
+    #[serde(default)]
+    pub resumed: Option<LayerId>,
 }
 
 impl Record {
@@ -69,6 +76,8 @@ impl Record {
             merge_error: None,
             acts: Vec::new(),
             gone_at: None,
+            memories: Vec::new(),
+            resumed: None,
         }
     }
 
@@ -115,6 +124,23 @@ impl Record {
         self.acts.push(result);
         let excess = self.acts.len().saturating_sub(ACTS_REMEMBERED);
         self.acts.drain(..excess);
+    }
+
+    /// The snapshot with whose memory the guest is still to begin.
+    #[must_use]
+    pub fn to_resume(&self) -> Option<SnapshotId> {
+        let layers = &self.order.spec.layers;
+        layers.resume.filter(|_| layers.top.is_some() && self.resumed != layers.top)
+    }
+
+    /// Notes that the guest has begun with the memory of a snapshot, and so has the hardware of that time.
+    pub fn note_resumed(&mut self, snapshot: SnapshotId) {
+        let hardware = self.memories.iter().find(|(m, _)| m.snapshot == snapshot).map(|(_, s)| s.clone());
+        self.resumed = self.order.spec.layers.top;
+        self.running_spec = hardware.or_else(|| self.defined.as_ref().map(|(s, _)| s.clone()));
+        if let Some(running) = &mut self.running_spec {
+            running.layers = self.order.spec.layers.clone();
+        }
     }
 
     /// Changes that wait for the next start of the running guest, in words.

@@ -90,6 +90,7 @@ impl Attempt<'_> {
         }
         self.leave_branch(&order).await?;
         unless_superseded!(self);
+        self.memory_can_be_stored(&order).await?;
         self.files(&order).await?;
         unless_superseded!(self);
         let domain = self.look().await?;
@@ -108,6 +109,7 @@ impl Attempt<'_> {
         self.merge_layers(&order).await?;
         unless_superseded!(self);
         self.remove_detached(&order).await?;
+        self.remove_memories(&order).await?;
         Ok(End::Settled)
     }
 
@@ -166,6 +168,10 @@ impl Attempt<'_> {
 
     /// Brings to the running guest what it can take now.
     async fn change_running(&self, order: &VmOrder) -> Result<()> {
+        if let Some(snapshot) = self.slot.record().to_resume() {
+            // It runs on the layer on which it was to begin with stored memory: an agent of before has seen to that.
+            self.slot.update(self.node, Step::JournalRun, |r| r.note_resumed(snapshot)).await?;
+        }
         let record = self.slot.record();
         let known = record.running_spec.is_some();
         let Some(running) = record.running() else { return Ok(()) };
@@ -184,9 +190,23 @@ impl Attempt<'_> {
             if matches!(change, virga_model::change::Change::AttachNic(_) | virga_model::change::Change::UpdateNic { .. }) {
                 self.networks(order).await?;
             }
-            step(Step::ChangeLive, self.host.change_live(order, change)).await?;
+            let stored = match change {
+                virga_model::change::Change::TakeLayer(layer) if layer.memory.is_some() => Some(self.store_memory(order, *layer, &now_running).await?),
+                _ => {
+                    step(Step::ChangeLive, self.host.change_live(order, change)).await?;
+                    None
+                }
+            };
             apply(&mut now_running, change);
-            self.slot.update(self.node, Step::JournalChanged, |r| r.running_spec = Some(now_running.clone())).await?;
+            self.slot
+                .update(self.node, Step::JournalChanged, |r| {
+                    r.running_spec = Some(now_running.clone());
+                    if let Some(stored) = stored {
+                        r.memories.retain(|(m, _)| m.snapshot != stored.0.snapshot);
+                        r.memories.push(stored);
+                    }
+                })
+                .await?;
         }
         Ok(())
     }
@@ -265,7 +285,12 @@ impl Attempt<'_> {
         self.step("making networks");
         self.networks(order).await?;
         let waking = state == VmState::Hibernated;
-        self.step(if waking { "waking the guest" } else { "starting the guest" });
+        let resume = self.slot.record().to_resume().filter(|_| !waking);
+        self.step(match (waking, resume) {
+            (true, _) => "waking the guest",
+            (false, Some(_)) => "bringing the guest's memory back",
+            (false, None) => "starting the guest",
+        });
         let _turn = self.node.starts.acquire().await;
         if self.slot.record().order.generation != self.generation {
             // A newer order came while this one waited for its turn; whoever called looks at it.
@@ -280,11 +305,16 @@ impl Attempt<'_> {
         if !waking {
             self.begin_session(order).await?;
         }
-        let started = step(Step::Start, self.host.start(order.id)).await?;
+        let started = match resume {
+            Some(snapshot) => self.restore_memory(order, snapshot).await?,
+            None => step(Step::Start, self.host.start(order.id)).await?,
+        };
         let now = self.host.now();
         self.slot
             .update(self.node, Step::JournalStarted, |r| {
-                if !waking || r.running_spec.is_none() {
+                if let Some(snapshot) = resume {
+                    r.note_resumed(snapshot);
+                } else if !waking || r.running_spec.is_none() {
                     r.running_spec = r.defined.as_ref().map(|(s, _)| s.clone());
                 }
                 // The definition carries the pinned type already: this is no reason to write it again.
@@ -340,6 +370,7 @@ impl Attempt<'_> {
                 r.definition_digest = None;
                 r.defined_generation = None;
                 r.running_spec = None;
+                r.memories.clear();
             })
             .await?;
         Ok(End::Settled)

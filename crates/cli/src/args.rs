@@ -2,7 +2,7 @@
 
 use crate::client::ListQuery;
 use crate::output::{Format, Output};
-use crate::{api, audit, completion, context, data_store, event, host, human, image, network, role, session, system, task, token, user, vm};
+use crate::{api, audit, completion, context, data_store, event, host, human, image, network, role, schedule, session, system, task, token, user, vm};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// Roles and who has them over what.
     #[command(subcommand, alias = "roles")]
     Role(role::Command),
+    /// What is done to VMs again and again.
+    #[command(subcommand, alias = "schedules")]
+    Schedule(schedule::Command),
     /// API tokens for machines.
     #[command(subcommand, alias = "tokens")]
     Token(token::Command),

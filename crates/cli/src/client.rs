@@ -258,6 +258,7 @@ pub(crate) enum List {
     Users,
     Tokens,
     RoleBindings,
+    Schedules,
     /// Of the VM with this name or id.
     Snapshots(String),
 }
@@ -311,6 +312,7 @@ impl Api {
             List::AuditAnchors => page!(audit_anchor_list),
             List::Users => page!(user_list),
             List::Tokens => page!(token_list),
+            List::Schedules => page!(schedule_list),
             List::RoleBindings => page!(role_binding_list),
             List::Snapshots(vm) => page!(vm_snapshot_list, vm = vm.clone()),
         }

@@ -30,6 +30,7 @@ mod network;
 mod noun;
 mod output;
 mod role;
+mod schedule;
 mod session;
 mod sse;
 mod system;
@@ -119,6 +120,7 @@ async fn run(cli: Cli) -> error::Result {
         Command::Audit(c) => audit::run(&app, c).await,
         Command::User(c) => user::run(&app, c).await,
         Command::Role(c) => role::run(&app, c).await,
+        Command::Schedule(c) => schedule::run(&app, c).await,
         Command::Token(c) => token::run(&app, c).await,
         Command::Context(c) => context::run(&app, c),
         Command::Login(c) => session::login(&app, c).await,

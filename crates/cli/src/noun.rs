@@ -18,6 +18,7 @@ pub(crate) fn all_columns() -> Vec<(&'static str, &'static [crate::column::Colum
         ("RoleInfo", crate::role::COLUMNS),
         ("RoleBinding", crate::role::BINDING_COLUMNS),
         ("ApiToken", crate::token::COLUMNS),
+        ("Schedule", crate::schedule::COLUMNS),
         ("WhoAmI", crate::session::COLUMNS),
         ("System", crate::system::COLUMNS),
         ("Sample", crate::vm::stats::COLUMNS),

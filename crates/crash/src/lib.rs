@@ -156,6 +156,12 @@ steps! {
     DiscardSaved Agent "vm.discard_saved";
     /// A change is brought to the running guest.
     ChangeLive Agent "vm.change_live";
+    /// The guest's memory is stored, and its disks are frozen in the same moment.
+    MemoryStore Agent "memory.store";
+    /// A guest begins with stored memory.
+    MemoryRestore Agent "memory.restore";
+    /// Stored memory is removed.
+    MemoryRemove Agent "memory.remove";
 }
 
 impl std::fmt::Display for Step {

@@ -6,4 +6,5 @@
 
 pub mod data_stores;
 pub mod place;
+pub mod schedule;
 pub mod task;

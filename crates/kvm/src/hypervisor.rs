@@ -13,12 +13,13 @@ use uuid::Uuid;
 use virga_agent::host::{Asked, Domain, Domains, Duplex, Hypervisor, Started};
 use virga_model::change::Change;
 use virga_model::host::ForeignVm;
-use virga_model::layer::Merge;
+use virga_model::layer::{Layer, Merge};
 use virga_model::order::{Progress, VmOrder};
+use virga_model::snapshot::StoredMemory;
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{Firmware, GuestInfo, VmState};
-use virga_model::{DiskId, Error, VmId};
+use virga_model::{DiskId, Error, SnapshotId, VmId};
 use virt::connect::Connect;
 use virt::error::ErrorNumber;
 use virt_sys as sys;
@@ -445,6 +446,16 @@ impl Hypervisor for Kvm {
 
     async fn change_live(&self, order: &VmOrder, change: &Change) -> Result<()> {
         crate::live::change(self.libvirt(), &self.paths, order, change).await
+    }
+
+    async fn memory_store(&self, order: &VmOrder, layer: Layer) -> Result<StoredMemory> {
+        self.store_memory(order, layer).await
+    }
+
+    async fn memory_restore(&self, order: &VmOrder, snapshot: SnapshotId) -> Result<Started> {
+        let done = self.restore_memory(order, snapshot).await;
+        self.restart_awaited(order.id, false);
+        done
     }
 
     async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {

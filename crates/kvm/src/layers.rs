@@ -35,26 +35,7 @@ const WHAT: &str = "The layers of a disk could not be merged";
 /// all of them. Disks that are there already are left alone.
 pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::result::Result<(), Fault> {
     let live = El::parse(&d.xml_desc(0)?)?;
-    let mut wanted = El::new("disks");
-    let mut any = false;
-    for e in disks(&live) {
-        let Some(dev) = e.one("target").and_then(|t| t.get("dev")) else { continue };
-        let name = e.one("alias").and_then(|a| a.get("name")).unwrap_or_default();
-        let spec = order.spec.disks.iter().find(|s| alias_name(s.id) == name && s.mode == DiskMode::Dependent);
-        let file = spec.map(|s| paths.root(s.store).map(|r| r.disk(order.id, s.id, Some(layer.id)))).transpose()?;
-        // A disk that began above this layer has no file of it.
-        let file = file.filter(|_| spec.is_some_and(|s| order.spec.disk_files(s, |_| false).contains(&Some(layer.id))));
-        let there = file.as_ref().is_none_or(|f| sources(e).iter().any(|s| Path::new(s) == f));
-        let entry = El::new("disk").attr("name", dev);
-        wanted = wanted.child(match file {
-            Some(f) if !there => {
-                any = true;
-                let source = El::new("source").attr("file", text(&f)?);
-                entry.attr("snapshot", "external").attr("type", "file").child(El::new("driver").attr("type", "qcow2")).child(source)
-            }
-            _ => entry.attr("snapshot", "no"),
-        });
-    }
+    let (wanted, any) = to_freeze(&live, paths, order, layer)?;
     // Also for what a former agent began: a guest whose file systems were held must not stay so.
     crate::guest::thaw(d);
     if !any {
@@ -73,6 +54,32 @@ pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::re
         crate::guest::thaw(d);
     }
     done.map(drop)
+}
+
+/// The disks of a snapshot as libvirt wants them named, each drive with what happens to it; and whether there is one that does
+/// not write its file of `layer` yet.
+pub fn to_freeze(live: &El, paths: &Paths, order: &VmOrder, layer: Layer) -> Result<(El, bool)> {
+    let mut wanted = El::new("disks");
+    let mut any = false;
+    for e in disks(live) {
+        let Some(dev) = e.one("target").and_then(|t| t.get("dev")) else { continue };
+        let name = e.one("alias").and_then(|a| a.get("name")).unwrap_or_default();
+        let spec = order.spec.disks.iter().find(|s| alias_name(s.id) == name && s.mode == DiskMode::Dependent);
+        let file = spec.map(|s| paths.root(s.store).map(|r| r.disk(order.id, s.id, Some(layer.id)))).transpose()?;
+        // A disk that began above this layer has no file of it.
+        let file = file.filter(|_| spec.is_some_and(|s| order.spec.disk_files(s, |_| false).contains(&Some(layer.id))));
+        let there = file.as_ref().is_none_or(|f| sources(e).iter().any(|s| Path::new(s) == f));
+        let entry = El::new("disk").attr("name", dev);
+        wanted = wanted.child(match file {
+            Some(f) if !there => {
+                any = true;
+                let source = El::new("source").attr("file", text(&f)?);
+                entry.attr("snapshot", "external").attr("type", "file").child(El::new("driver").attr("type", "qcow2")).child(source)
+            }
+            _ => entry.attr("snapshot", "no"),
+        });
+    }
+    Ok((wanted, any))
 }
 
 /// Files of layers that wait to be merged and still hold something: what a definition has to name beside the order's own.

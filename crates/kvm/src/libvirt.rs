@@ -10,6 +10,7 @@
 //! that shared its connections died with SIGSEGV when libvirtd hung. libvirtd is on the same machine: its death closes
 //! the sockets, and a libvirtd that hangs is met by the limit of each call.
 
+use crate::pauses::Pauses;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -113,7 +114,7 @@ pub struct Libvirt {
     lanes: [Line; 5],
     /// A connection on which nothing is called: events come on it.
     events: Mutex<Option<Listener>>,
-    changes: watch::Sender<u64>,
+    heard: Heard,
     vms: Mutex<HashMap<VmId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -121,6 +122,13 @@ struct Line {
     slots: Arc<Semaphore>,
     /// Open connections that no call uses at the moment.
     idle: Mutex<Vec<Connect>>,
+}
+
+/// Who is told of events.
+#[derive(Clone)]
+struct Heard {
+    changes: watch::Sender<u64>,
+    pauses: Arc<Pauses>,
 }
 
 /// An open connection with its event registrations.
@@ -142,14 +150,19 @@ impl Libvirt {
             uri: uri.to_string(),
             lanes: std::array::from_fn(|_| line()),
             events: Mutex::new(None),
-            changes: watch::Sender::new(0),
+            heard: Heard { changes: watch::Sender::new(0), pauses: Arc::default() },
             vms: Mutex::new(HashMap::new()),
         }))
     }
 
     /// Wakes when any domain changed its state, and when the connection was lost or made again.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.heard.changes.subscribe()
+    }
+
+    /// How long guests are held.
+    pub fn pauses(&self) -> &Arc<Pauses> {
+        &self.heard.pauses
     }
 
     /// Runs `f` with a live connection. `what` says for people what failed if it fails.
@@ -266,12 +279,12 @@ impl Libvirt {
         *listener = None;
         let mut new = Listener { conn: Connect::open(Some(&self.uri))?, events: Vec::new(), watches_close: false };
         for event in [sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, sys::VIR_DOMAIN_EVENT_ID_IO_ERROR] {
-            new.events.push(register(&new.conn, event as c_int, &self.changes)?);
+            new.events.push(register(&new.conn, event as c_int, &self.heard)?);
         }
-        new.watches_close = register_close(&new.conn, &self.changes);
+        new.watches_close = register_close(&new.conn, &self.heard);
         *listener = Some(new);
         // What happened while nobody listened.
-        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        self.heard.changes.send_modify(|n| *n = n.wrapping_add(1));
         Ok(())
     }
 }
@@ -582,7 +595,7 @@ fn start_event_loop() -> Result<(), Error> {
         .map_err(|e| Error::host(format!("libvirt's event loop cannot be started: {e}.")))
 }
 
-fn register(conn: &Connect, event: c_int, changes: &watch::Sender<u64>) -> Result<c_int, virt::error::Error> {
+fn register(conn: &Connect, event: c_int, heard: &Heard) -> Result<c_int, virt::error::Error> {
     // SAFETY: a function pointer of another signature is what libvirt's API asks for: for the lifecycle and I/O error
     // events it calls it with the arguments of `on_lifecycle` and `on_io_error`.
     let callback: sys::virConnectDomainEventGenericCallback = unsafe {
@@ -592,8 +605,8 @@ fn register(conn: &Connect, event: c_int, changes: &watch::Sender<u64>) -> Resul
             std::mem::transmute::<IoErrorCallback, sys::virConnectDomainEventGenericCallback>(on_io_error)
         }
     };
-    let data = Box::into_raw(Box::new(changes.clone())).cast::<c_void>();
-    // SAFETY: `conn` is open; `data` is a boxed sender that libvirt hands to the callbacks and, in the end, to
+    let data = Box::into_raw(Box::new(heard.clone())).cast::<c_void>();
+    // SAFETY: `conn` is open; `data` is a boxed `Heard` that libvirt hands to the callbacks and, in the end, to
     // `free_sender`.
     let id = unsafe { sys::virConnectDomainEventRegisterAny(conn.as_ptr(), std::ptr::null_mut(), event, callback, data, Some(free_sender)) };
     if id < 0 {
@@ -605,8 +618,8 @@ fn register(conn: &Connect, event: c_int, changes: &watch::Sender<u64>) -> Resul
     Ok(id)
 }
 
-fn register_close(conn: &Connect, changes: &watch::Sender<u64>) -> bool {
-    let data = Box::into_raw(Box::new(changes.clone())).cast::<c_void>();
+fn register_close(conn: &Connect, heard: &Heard) -> bool {
+    let data = Box::into_raw(Box::new(heard.clone())).cast::<c_void>();
     // SAFETY: as in `register`.
     let r = unsafe { sys::virConnectRegisterCloseCallback(conn.as_ptr(), Some(on_close), data, Some(free_sender)) };
     if r < 0 {
@@ -621,9 +634,23 @@ type IoErrorCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPt
 
 /// # Safety
 /// Called by libvirt with the data given at registration.
-unsafe extern "C" fn on_lifecycle(_: sys::virConnectPtr, _: sys::virDomainPtr, _: c_int, _: c_int, data: *mut c_void) -> c_int {
-    // SAFETY: the caller's duty.
-    unsafe { bump(data) };
+unsafe extern "C" fn on_lifecycle(_: sys::virConnectPtr, domain: sys::virDomainPtr, event: c_int, _: c_int, data: *mut c_void) -> c_int {
+    let held = match u32::try_from(event) {
+        Ok(sys::VIR_DOMAIN_EVENT_SUSPENDED) => Some(true),
+        Ok(sys::VIR_DOMAIN_EVENT_RESUMED | sys::VIR_DOMAIN_EVENT_STOPPED) => Some(false),
+        _ => None,
+    };
+    let mut uuid = [0u8; 16];
+    // SAFETY: libvirt gives a valid domain for the time of this call, and a UUID has 16 bytes; the rest is the caller's duty.
+    unsafe {
+        if let Some(held) = held
+            && !data.is_null()
+            && sys::virDomainGetUUID(domain, uuid.as_mut_ptr()) == 0
+        {
+            (*data.cast::<Heard>()).pauses.note(Uuid::from_bytes(uuid), held);
+        }
+        bump(data);
+    }
     0
 }
 
@@ -642,18 +669,18 @@ unsafe extern "C" fn on_close(_: sys::virConnectPtr, _: c_int, data: *mut c_void
 }
 
 /// # Safety
-/// `data` must be a boxed sender that has not been freed.
+/// `data` must be a boxed `Heard` that has not been freed.
 unsafe fn bump(data: *mut c_void) {
     if !data.is_null() {
-        // SAFETY: the caller's duty; the sender may be used from any thread.
-        let changes = unsafe { &*data.cast::<watch::Sender<u64>>() };
-        changes.send_modify(|n| *n = n.wrapping_add(1));
+        // SAFETY: the caller's duty; it may be used from any thread.
+        let heard = unsafe { &*data.cast::<Heard>() };
+        heard.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 }
 
 /// # Safety
-/// `data` must be a boxed sender that nobody uses any more.
+/// `data` must be a boxed `Heard` that nobody uses any more.
 unsafe extern "C" fn free_sender(data: *mut c_void) {
     // SAFETY: the caller's duty.
-    drop(unsafe { Box::from_raw(data.cast::<watch::Sender<u64>>()) });
+    drop(unsafe { Box::from_raw(data.cast::<Heard>()) });
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use virga_model::image::ImageFormat;
-use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, SnapshotId, VmId};
 
 /// Longest path of a Unix socket (`sun_path` has 108 bytes; QEMU and libvirt need a little).
 const SOCKET_PATH_MAX: usize = 100;
@@ -156,6 +156,11 @@ impl Paths {
     #[must_use]
     pub fn vm(&self, vm: VmId) -> PathBuf {
         self.local().vm(vm)
+    }
+
+    /// The stored memory of a snapshot.
+    pub fn memory(&self, vm: VmId, snapshot: SnapshotId) -> PathBuf {
+        self.vm(vm).join(format!("{snapshot}.memory"))
     }
 
     /// A VM's cloud-init seed.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use virga_agent::host::{StoredDisk, Volumes};
 use virga_model::order::ImageRef;
 use virga_model::vm::DiskSpec;
-use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, SnapshotId, VmId};
 
 /// How long making or growing a disk's file may take.
 const QEMU_IMG: Duration = Duration::from_secs(60);
@@ -223,6 +223,14 @@ impl Volumes for Kvm {
         }
         self.ensure_not_open(vm, &path).await?;
         blocking(move || files::remove(&path)).await
+    }
+
+    async fn memories(&self, vm: VmId) -> Result<Vec<SnapshotId>> {
+        self.stored_memories(vm).await
+    }
+
+    async fn memory_remove(&self, vm: VmId, snapshot: SnapshotId) -> Result<()> {
+        self.remove_memory(vm, snapshot).await
     }
 
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {

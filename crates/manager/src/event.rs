@@ -84,6 +84,7 @@ pub fn may_see(caller: &crate::auth::Caller, e: &Event) -> bool {
         ObjectRef::JoinToken(_) => caller.may(Privilege::HostManage, &Target::Installation),
         ObjectRef::User(_) | ObjectRef::Token(_) | ObjectRef::Session(_) | ObjectRef::RoleBinding(_) => caller.may(Privilege::UserRead, &Target::Installation),
         ObjectRef::System => [Privilege::SystemRead, Privilege::AuditRead, Privilege::VmRead].into_iter().any(|p| caller.may(p, &Target::Installation)),
+        ObjectRef::Schedule(_) => e.owner == caller.id() || caller.may(Privilege::VmEdit, &Target::Installation),
         ObjectRef::Vm(_) | ObjectRef::Image(_) | ObjectRef::Network(_) | ObjectRef::Task(_) => true,
     }
 }
@@ -95,7 +96,7 @@ pub fn visible(caller: &crate::auth::Caller) -> Visible {
     let mut v = caller.visible(Privilege::VmRead);
     let everywhere = |p| caller.may(p, &Target::Installation);
     let by_privilege: [(Privilege, &[&str]); 7] = [
-        (Privilege::VmRead, &["vm", "image", "network", "task", "system"]),
+        (Privilege::VmRead, &["vm", "image", "network", "task", "system", "schedule"]),
         (Privilege::HostRead, &["host", "data_store"]),
         (Privilege::HostManage, &["join_token"]),
         (Privilege::ImageManage, &["image"]),

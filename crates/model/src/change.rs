@@ -213,6 +213,7 @@ impl Change {
             Change::DetachDisk(d) => format!("detach disk {}", d.id),
             Change::GrowDisk { disk } => format!("grow disk {} to {}", disk.id, human(disk.size_bytes)),
             Change::DiskMode { disk } => format!("disk {}: mode {}", disk.id, disk.mode),
+            Change::TakeLayer(l) if l.memory.is_some() => format!("store the memory and freeze the disks (layer {})", l.id),
             Change::TakeLayer(l) => format!("freeze the disks (layer {})", l.id),
             Change::LimitDisk { disk } => format!("disk {}: limits {}", disk.id, disk.limits),
             Change::RemodelDisk { disk } => format!("disk {}: bus {}, cache {}", disk.id, disk.bus, disk.cache),

@@ -73,4 +73,6 @@ ids! {
     RoleBindingId,
     /// A one-time permission for a host to join.
     JoinTokenId,
+    /// What is done to VMs again and again.
+    ScheduleId,
 }

@@ -33,6 +33,10 @@ pub struct Layer {
     /// The guest's file systems are brought to rest for the moment in which it is put on top (SNAP-06, consistent).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub consistent: bool,
+    /// The guest's memory is stored for this snapshot in the moment in which the layer is put on top (SNAP-06, X-23). Only
+    /// until that is done: afterwards the snapshot stands in [`Layers::memories`] alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<SnapshotId>,
 }
 
 /// A layer whose content goes into the one below; afterwards only that one is left.
@@ -65,6 +69,12 @@ pub struct Layers {
     /// The snapshot that the top stands on; the parent of the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotId>,
+    /// Snapshots whose stored memory lies beside the disks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub memories: BTreeSet<SnapshotId>,
+    /// The guest begins on the top with the stored memory of this snapshot. Only until that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<SnapshotId>,
 }
 
 impl Layers {
@@ -143,17 +153,40 @@ impl Layers {
 
     /// Freezes the top and puts `layer` on it.
     pub fn take(&mut self, layer: LayerId, consistent: bool, snapshot: SnapshotId) {
-        self.list.push(Layer { id: layer, parent: self.top, consistent });
+        self.list.push(Layer { id: layer, parent: self.top, consistent, memory: None });
         self.top = Some(layer);
         self.snapshot = Some(snapshot);
+    }
+
+    /// As [`Layers::take`]; in the same moment the guest's memory is stored.
+    pub fn take_with_memory(&mut self, layer: LayerId, snapshot: SnapshotId) {
+        self.list.push(Layer { id: layer, parent: self.top, consistent: false, memory: Some(snapshot) });
+        self.top = Some(layer);
+        self.snapshot = Some(snapshot);
+        self.memories.insert(snapshot);
+    }
+
+    /// The memory that is still to be stored, if there is some.
+    #[must_use]
+    pub fn memory_to_store(&self) -> Option<SnapshotId> {
+        self.get(self.top?)?.memory
+    }
+
+    /// An edit is done: what was to be done once is done.
+    pub fn done(&mut self) {
+        for l in &mut self.list {
+            l.memory = None;
+        }
+        self.resume = None;
     }
 
     /// Puts `layer` on the frozen `to` and goes on there. What was written since the last snapshot goes, unless a
     /// snapshot in `frozen` needs it.
     pub fn revert(&mut self, to: Option<LayerId>, layer: LayerId, snapshot: SnapshotId, frozen: &BTreeSet<Option<LayerId>>) -> Vec<Merge> {
-        self.list.push(Layer { id: layer, parent: to, consistent: false });
+        self.list.push(Layer { id: layer, parent: to, consistent: false, memory: None });
         self.top = Some(layer);
         self.snapshot = Some(snapshot);
+        self.resume = None;
         self.tidy(frozen)
     }
 
@@ -224,6 +257,7 @@ impl Layers {
             );
         }
         c.that(self.top.is_none_or(|t| self.get(t).is_some()), "top", "is no layer of this VM");
+        c.that(self.resume.is_none_or(|s| self.memories.contains(&s)), "resume", "names a snapshot without stored memory");
         c.that(self.depth() <= DEPTH_MAX, "top", format!("stands on more than {DEPTH_MAX} layers"));
         c.done()
     }
@@ -329,7 +363,7 @@ mod tests {
     #[test]
     fn what_is_no_tree_is_refused() {
         let bad = |list: Vec<Layer>, top| Layers { list, top, ..Layers::default() }.check().is_err();
-        let layer = |n, parent: Option<u128>| Layer { id: l(n), parent: parent.map(l), consistent: false };
+        let layer = |n, parent: Option<u128>| Layer { id: l(n), parent: parent.map(l), consistent: false, memory: None };
         assert!(bad(vec![layer(1, Some(2))], Some(l(1))));
         assert!(bad(vec![layer(1, Some(2)), layer(2, Some(1))], Some(l(1))));
         assert!(bad(vec![layer(1, None), layer(1, None)], Some(l(1))));

@@ -24,6 +24,7 @@ pub mod order;
 pub mod ovf;
 pub mod refusal;
 pub mod role;
+pub mod schedule;
 pub mod size;
 pub mod snapshot;
 pub mod stats;

@@ -71,6 +71,9 @@ pub struct StoreRef {
     pub name: String,
     /// Where it is.
     pub spec: DataStoreSpec,
+    /// Stored memory of the former specification, whose files must stay as long.
+    #[serde(default)]
+    pub keep_memories: Vec<crate::SnapshotId>,
 }
 
 /// An image as an agent needs to know it.

@@ -4,8 +4,8 @@
 //! specification, because they are what a host has to bring about.
 
 use crate::error::{Check, Error};
-use crate::vm::VmSpec;
-use crate::{LayerId, SnapshotId, Time, VmId};
+use crate::vm::{DiskMode, VmSpec};
+use crate::{LayerId, ScheduleId, SnapshotId, Time, VmId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ pub enum SnapshotKind {
     Ordinary,
     /// The guest agent first writes what is cached and holds the file systems for the moment.
     Consistent,
+    /// Disks and memory in one moment: going back, the guest runs on where it was.
+    Memory,
 }
 
 impl std::fmt::Display for SnapshotKind {
@@ -30,6 +32,7 @@ impl std::fmt::Display for SnapshotKind {
         f.pad(match self {
             SnapshotKind::Ordinary => "ordinary",
             SnapshotKind::Consistent => "consistent",
+            SnapshotKind::Memory => "memory",
         })
     }
 }
@@ -81,6 +84,34 @@ pub struct Snapshot {
     pub generation: i64,
     /// When it was asked for.
     pub created_at: Time,
+    /// Bytes of the file in which the guest's memory is stored; none: no memory.
+    pub memory_bytes: Option<u64>,
+    /// Milliseconds for which the guest was held while it was taken, where the host could tell.
+    pub paused_ms: Option<u64>,
+    /// The schedule that took it; only what a schedule took is removed by it.
+    pub schedule: Option<ScheduleId>,
+    /// The point in time of that schedule.
+    pub scheduled_at: Option<Time>,
+}
+
+/// The stored memory of a snapshot, as its host found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoredMemory {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Milliseconds for which the guest was held while it was stored, where the host could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_ms: Option<u64>,
+}
+
+/// Why the memory of a VM of this specification cannot be stored with a snapshot (SNAP-17, ADR 17); none: it can.
+#[must_use]
+pub fn memory_barred(spec: &VmSpec) -> Option<String> {
+    // What is in the memory of a file system must fit what is on its disk; a disk that goes its own way would be spoilt.
+    let d = spec.disks.iter().find(|d| d.mode != DiskMode::Dependent)?;
+    Some(format!("disk {} is {}, and stored memory would not fit what is on it later", d.id, d.mode))
 }
 
 /// Checks what people write about a snapshot.

@@ -168,6 +168,8 @@ pub enum ObjectRef {
     Task(crate::TaskId),
     /// The installation itself.
     System,
+    /// A schedule.
+    Schedule(crate::ScheduleId),
 }
 
 impl ObjectRef {
@@ -187,6 +189,7 @@ impl ObjectRef {
             ObjectRef::JoinToken(_) => "join_token",
             ObjectRef::Task(_) => "task",
             ObjectRef::System => "system",
+            ObjectRef::Schedule(_) => "schedule",
         }
     }
 
@@ -206,6 +209,7 @@ impl ObjectRef {
             ObjectRef::JoinToken(i) => i.0,
             ObjectRef::Task(i) => i.0,
             ObjectRef::System => Uuid::nil(),
+            ObjectRef::Schedule(i) => i.0,
         }
     }
 
@@ -225,6 +229,7 @@ impl ObjectRef {
             "join_token" => ObjectRef::JoinToken(id.into()),
             "task" => ObjectRef::Task(id.into()),
             "system" => ObjectRef::System,
+            "schedule" => ObjectRef::Schedule(id.into()),
             _ => return None,
         })
     }

@@ -60,6 +60,9 @@ pub struct VmSpec {
     /// What snapshots have frozen of the disks, and what is written now. Only snapshots change it.
     #[serde(default, skip_serializing_if = "Layers::is_plain")]
     pub layers: Layers,
+    /// Disks that were detached and keep their data, until they are attached again or removed (DSK-20).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detached: Vec<DiskSpec>,
 }
 
 fn default_boot() -> Vec<BootDevice> {
@@ -324,6 +327,12 @@ impl VmSpec {
 
     fn check_devices(&self, c: &mut Check) {
         c.that(self.disks.len() <= DEVICES_MAX, "disks", format!("at most {DEVICES_MAX}"));
+        c.that(self.detached.len() <= DEVICES_MAX, "detached", format!("at most {DEVICES_MAX} detached disks keep their data"));
+        for (i, d) in self.detached.iter().enumerate() {
+            let twice = self.disks.iter().chain(&self.detached[..i]).any(|o| o.id == d.id);
+            c.that(!twice, format!("detached[{i}].id"), "stands twice");
+            c.that(d.mode != DiskMode::Dependent, format!("detached[{i}].mode"), "only disks that snapshots leave out are kept when they are detached");
+        }
         c.that(self.nics.len() <= DEVICES_MAX, "nics", format!("at most {DEVICES_MAX}"));
         c.that(self.cdroms.len() <= 4, "cdroms", "at most 4");
         let ide = self.disks.iter().filter(|d| d.bus == DiskBus::Ide).count() + self.cdroms.len();
@@ -353,7 +362,7 @@ impl VmSpec {
     /// Bytes that the disks may come to need.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
-        self.disks.iter().map(|d| d.size_bytes).fold(0, u64::saturating_add)
+        self.disks.iter().chain(&self.detached).map(|d| d.size_bytes).fold(0, u64::saturating_add)
     }
 
     /// Bytes that a disk may come to need with all of its layers: each of them can grow as large as the disk (W-45).
@@ -379,9 +388,9 @@ impl VmSpec {
         }
     }
 
-    /// The images that the VM's disks and optical drives use.
+    /// The images that the VM's disks, detached ones too, and optical drives use.
     pub fn images(&self) -> impl Iterator<Item = ImageId> + '_ {
-        self.disks.iter().filter_map(|d| d.image).chain(self.cdroms.iter().filter_map(|c| c.image))
+        self.disks.iter().chain(&self.detached).filter_map(|d| d.image).chain(self.cdroms.iter().filter_map(|c| c.image))
     }
 }
 
@@ -600,6 +609,9 @@ pub struct Observed {
     /// Acts that happen once (reboot, reset): the newest few, by task.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acts: Vec<crate::order::ActResult>,
+    /// Stored memory of the VM's snapshots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memories: Vec<crate::snapshot::StoredMemory>,
 }
 
 /// A difference between what Virga ordered and what is there, made by somebody else.
@@ -701,6 +713,7 @@ mod tests {
             cdroms: vec![],
             cloud_init: None,
             layers: Layers::default(),
+            detached: vec![],
         };
         s.normalize();
         s

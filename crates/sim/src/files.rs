@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use virga_agent::host::{Result, StoredDisk};
 use virga_model::layer::{Layer, Merge};
 use virga_model::order::VmOrder;
+use virga_model::snapshot::StoredMemory;
 use virga_model::vm::{DiskMode, VmState};
-use virga_model::{DiskId, Error, LayerId, VmId};
+use virga_model::{DiskId, Error, LayerId, SnapshotId, VmId};
 
 use crate::SimHost;
 use crate::host::World;
@@ -69,6 +70,25 @@ impl World {
                 f.written.insert(self.numbers);
             }
         }
+        if let Some(d) = self.domains.get_mut(&vm) {
+            d.memory = self.numbers;
+        }
+    }
+
+    /// Stores the guest's memory and freezes its disks in one moment; once they are frozen, the memory is that of then.
+    pub(crate) fn store_memory(&mut self, order: &VmOrder, layer: Layer) -> Result<StoredMemory> {
+        let snapshot = layer.memory.ok_or_else(|| Error::internal("A layer without memory."))?;
+        self.guest_writes(order.id);
+        let Some(d) = self.domains.get(&order.id).filter(|d| matches!(d.state, VmState::Running | VmState::Paused)) else {
+            return Err(Error::conflict("The domain does not run."));
+        };
+        let taken = d.writes.values().any(|top| *top == Some(layer.id));
+        if !taken {
+            self.memories.insert((order.id, snapshot), d.memory);
+            self.take_layer(order, layer)?;
+        }
+        self.guest_writes(order.id);
+        Ok(StoredMemory { snapshot, bytes: order.spec.memory.bytes / 4, paused_ms: Some(80) })
     }
 
     /// Freezes what the guest writes and lets it go on in `layer`.
@@ -155,6 +175,18 @@ impl SimHost {
         let off = matches!(d.state, VmState::Stopped | VmState::Hibernated);
         let top = if off { d.defined_tops.get(&disk) } else { d.writes.get(&disk) }?;
         Some(w.reads(disk, *top))
+    }
+
+    /// The guest's memory: the last number that it wrote since it was booted, or since the memory that it began with.
+    #[must_use]
+    pub fn guest_memory(&self, vm: VmId) -> Option<u64> {
+        self.world().domains.get(&vm).map(|d| d.memory)
+    }
+
+    /// The stored memory of each snapshot of a VM.
+    #[must_use]
+    pub fn stored_memory(&self, vm: VmId) -> BTreeMap<SnapshotId, u64> {
+        self.world().memories.iter().filter(|((v, _), _)| *v == vm).map(|((_, s), m)| (*s, *m)).collect()
     }
 
     /// The last number that any guest of this machine wrote; they are 1, 2, 3 and so on.

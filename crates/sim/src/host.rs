@@ -9,12 +9,13 @@ use tokio::sync::watch;
 use virga_agent::host::{Asked, Clock, Domain, Domains, Duplex, Facts, Hypervisor, Networks, Result, Started, StoredDisk, Volumes};
 use virga_model::change::Change;
 use virga_model::host::{HostCpu, HostFacts};
-use virga_model::layer::Merge;
+use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
+use virga_model::snapshot::StoredMemory;
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo, VmState};
-use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, NetworkId, Time, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, NetworkId, SnapshotId, Time, VmId};
 
 use crate::files::{Key, SimFile};
 use crate::stores::{Shares, StoreFault};
@@ -85,6 +86,9 @@ pub(crate) struct SimDomain {
     /// The file of each disk that the definition names.
     #[serde(default)]
     pub(crate) defined_tops: BTreeMap<DiskId, Option<LayerId>>,
+    /// The guest's memory: the last number that it wrote since it was booted; 0: none.
+    #[serde(default)]
+    pub(crate) memory: u64,
 }
 
 /// An image that is being copied: of its content only the digest so far is kept, because many machines in one process
@@ -99,6 +103,8 @@ struct Partial {
 pub(crate) struct World {
     pub(crate) domains: BTreeMap<VmId, SimDomain>,
     pub(crate) files: BTreeMap<Key, SimFile>,
+    /// Stored memory of snapshots.
+    pub(crate) memories: BTreeMap<(VmId, SnapshotId), u64>,
     /// The last number that a guest wrote.
     pub(crate) numbers: u64,
     pub(crate) images: BTreeSet<ImageId>,
@@ -207,7 +213,7 @@ impl SimHost {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let w = self.world();
-        w.domains.is_empty() && w.files.is_empty()
+        w.domains.is_empty() && w.files.is_empty() && w.memories.is_empty()
     }
 
     /// Somebody does this to a domain behind our back: `None` undefines it.
@@ -288,6 +294,9 @@ impl SimHost {
             let mut w = self.world();
             let d = w.domains.get_mut(&vm).ok_or_else(|| Error::not_found("domain", vm))?;
             if state == VmState::Running && matches!(d.state, VmState::Stopped | VmState::Hibernated) {
+                if d.state == VmState::Stopped {
+                    d.memory = 0;
+                }
                 d.booted_at = now;
                 d.writes = d.defined_tops.clone();
                 d.memory_bytes = d.order.spec.host_memory_bytes();
@@ -345,6 +354,7 @@ impl Hypervisor for SimHost {
                 memory_bytes: 0,
                 writes: BTreeMap::new(),
                 defined_tops: BTreeMap::new(),
+                memory: 0,
             });
             d.defined_tops = tops;
             d.order = order.clone();
@@ -453,6 +463,34 @@ impl Hypervisor for SimHost {
             _ => {}
         }
         Ok(())
+    }
+
+    async fn memory_store(&self, order: &VmOrder, layer: Layer) -> Result<StoredMemory> {
+        self.ready().await?;
+        self.clock.sleep_ms(STEP_MS).await;
+        if let Some(why) = self.world().faults.change_fails.clone() {
+            return Err(Error::host(why));
+        }
+        self.note(format!("memory_store {}", order.id));
+        let stored = self.world().store_memory(order, layer)?;
+        Ok(stored)
+    }
+
+    async fn memory_restore(&self, order: &VmOrder, snapshot: SnapshotId) -> Result<Started> {
+        if self.domain_state(order.id).is_some_and(|s| !matches!(s, VmState::Stopped | VmState::Hibernated)) {
+            return Ok(Started { accelerator: ACCELERATOR.into(), machine: MACHINE.into() });
+        }
+        if let Some(why) = self.world().faults.start_fails.clone() {
+            return Err(Error::host(why));
+        }
+        let Some(memory) = self.world().memories.get(&(order.id, snapshot)).copied() else {
+            return Err(Error::host("The stored memory is not there."));
+        };
+        self.set(order.id, VmState::Running, "memory_restore").await?;
+        if let Some(d) = self.world().domains.get_mut(&order.id) {
+            d.memory = memory;
+        }
+        Ok(Started { accelerator: ACCELERATOR.into(), machine: MACHINE.into() })
     }
 
     async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
@@ -582,11 +620,23 @@ impl Volumes for SimHost {
         Ok(())
     }
 
+    async fn memories(&self, vm: VmId) -> Result<Vec<SnapshotId>> {
+        Ok(self.world().memories.keys().filter(|(v, _)| *v == vm).map(|(_, s)| *s).collect())
+    }
+
+    async fn memory_remove(&self, vm: VmId, snapshot: SnapshotId) -> Result<()> {
+        self.world().memories.remove(&(vm, snapshot));
+        self.note(format!("memory_remove {vm}"));
+        Ok(())
+    }
+
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
         let usable = self.usable_stores();
         let of_vm: Vec<StoredDisk> = self.world().files.values().filter(|f| f.stored.vm == vm && f.stored.layer.is_none()).map(|f| f.stored.clone()).collect();
         of_vm.iter().for_each(|f| self.give_room(f.store, f.id));
-        self.world().files.retain(|_, f| f.stored.vm != vm || f.stored.store.is_some_and(|s| !usable.contains(&s)));
+        let mut w = self.world();
+        w.files.retain(|_, f| f.stored.vm != vm || f.stored.store.is_some_and(|s| !usable.contains(&s)));
+        w.memories.retain(|(v, _), _| *v != vm);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use virga_agent::host::StoredDisk;
 use virga_model::order::VmOrder;
 use virga_model::vm::{GuestInfo, VmState};
-use virga_model::{DataStoreId, DiskId, ImageId, LayerId, NetworkId, VmId};
+use virga_model::{DataStoreId, DiskId, ImageId, LayerId, NetworkId, SnapshotId, VmId};
 
 use crate::files::SimFile;
 use crate::host::{SimDomain, digest};
@@ -25,6 +25,9 @@ pub struct Saved {
     /// Disks that do not lie on the local store.
     #[serde(default)]
     stores: BTreeMap<DiskId, DataStoreId>,
+    /// Stored memory of snapshots.
+    #[serde(default)]
+    memories: Vec<(VmId, SnapshotId, u64)>,
     images: Vec<ImageId>,
     networks: Vec<NetworkId>,
     /// The agent's journal: names and documents.
@@ -49,6 +52,7 @@ impl SimHost {
             disks: w.files.values().filter(|f| f.stored.layer.is_none()).map(|f| (f.stored.id, f.stored.vm, f.stored.size_bytes)).collect(),
             stores: w.files.values().filter_map(|f| Some((f.stored.id, f.stored.store?))).collect(),
             layers: w.files.values().filter_map(|f| Some((f.stored.id, f.stored.vm, f.stored.layer?, f.below, f.stored.size_bytes))).collect(),
+            memories: w.memories.iter().map(|((v, s), m)| (*v, *s, *m)).collect(),
             images: w.images.iter().copied().collect(),
             networks: w.networks.iter().copied().collect(),
             journal: Vec::new(),
@@ -64,6 +68,7 @@ impl SimHost {
         };
         w.files = saved.disks.iter().map(|(id, vm, size)| file(*id, *vm, None, None, *size)).collect();
         w.files.extend(saved.layers.iter().map(|(id, vm, layer, below, size)| file(*id, *vm, Some(*layer), *below, *size)));
+        w.memories = saved.memories.iter().map(|(v, s, m)| ((*v, *s), *m)).collect();
         w.images = saved.images.iter().copied().collect();
         w.networks = saved.networks.iter().copied().collect();
     }
@@ -87,6 +92,7 @@ impl SimHost {
             booted_at,
             down_at: None,
             memory_bytes,
+            memory: 0,
         };
         let digest = digest(&domain);
         w.domains.insert(domain.order.id, domain);

@@ -143,6 +143,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         keep_layers: vec![],
         former_spec: None,
         stores: vec![],
+        keep_memories: vec![],
     }
     .with_real_sha()
 }

@@ -150,6 +150,7 @@ const NOUNS: [(&str, &str); 14] = [
     ("data_store", "data store"),
     ("vm", "VM"),
     ("snapshot", "snapshot"),
+    ("schedule", "schedule"),
     ("task", "task"),
 ];
 

@@ -43,6 +43,7 @@ pub mod network;
 pub mod probe;
 pub mod restored;
 pub mod role_binding;
+pub mod schedule;
 pub mod session;
 pub mod snapshot;
 pub mod task;

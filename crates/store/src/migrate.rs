@@ -8,7 +8,7 @@ use crate::{Store, StoreError, Tx};
 use sha2::{Digest, Sha256};
 
 /// The scripts, oldest first.
-const SCRIPTS: [(i64, &str); 9] = [
+const SCRIPTS: [(i64, &str); 11] = [
     (1, include_str!("../migrations/0001_first.sql")),
     (2, include_str!("../migrations/0002_load.sql")),
     (3, include_str!("../migrations/0003_audit_anchor.sql")),
@@ -18,6 +18,8 @@ const SCRIPTS: [(i64, &str); 9] = [
     (7, include_str!("../migrations/0007_snapshot.sql")),
     (8, include_str!("../migrations/0008_package.sql")),
     (9, include_str!("../migrations/0009_data_store.sql")),
+    (10, include_str!("../migrations/0010_snapshot_memory.sql")),
+    (11, include_str!("../migrations/0011_schedule.sql")),
 ];
 
 /// Newest version of the schema that this program knows.

@@ -7,7 +7,7 @@ use crate::{StoreError, Tx};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 use virga_model::snapshot::Snapshot;
-use virga_model::{SnapshotId, VmId};
+use virga_model::{ScheduleId, SnapshotId, VmId};
 
 const TABLE: Table = Table {
     columns: "snapshot.*",
@@ -18,7 +18,7 @@ const TABLE: Table = Table {
         list: &[
             Field::new("name", Kind::Text, &["snapshot.name"]),
             Field::new("id", Kind::Id, &["snapshot.id"]),
-            Field::new("kind", Kind::Word(&["ordinary", "consistent"]), &["snapshot.kind"]),
+            Field::new("kind", Kind::Word(&["ordinary", "consistent", "memory"]), &["snapshot.kind"]),
             Field::new("state", Kind::Word(&["creating", "ready", "deleting"]), &["snapshot.state"]),
             Field::new("created_at", Kind::Time, &["snapshot.created_at"]),
         ],
@@ -41,6 +41,10 @@ fn read(r: &Row) -> Result<Snapshot, StoreError> {
         spec: r.json("spec")?,
         generation: r.int("generation")?,
         created_at: r.time("created_at")?,
+        memory_bytes: r.opt_int("memory_bytes")?.and_then(|n| u64::try_from(n).ok()),
+        paused_ms: r.opt_int("paused_ms")?.and_then(|n| u64::try_from(n).ok()),
+        schedule: r.opt_id("schedule_id")?,
+        scheduled_at: r.opt_time("scheduled_at")?,
     })
 }
 
@@ -49,9 +53,10 @@ fn read(r: &Row) -> Result<Snapshot, StoreError> {
 /// # Errors
 /// [`StoreError::Taken`] on `name`, or what the database says.
 pub async fn insert(tx: &mut Tx, s: &Snapshot) -> Result<(), StoreError> {
-    let sql = "INSERT INTO snapshot (id, vm_id, name, note, kind, state, parent_id, layer_id, spec, generation, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-    let a = args![s.id, s.vm, &s.name, &s.note, word(&s.kind)?, word(&s.state)?, s.parent, s.layer, json(&s.spec)?, s.generation, s.created_at];
+    let sql = "INSERT INTO snapshot (id, vm_id, name, note, kind, state, parent_id, layer_id, spec, generation, created_at, \
+               schedule_id, scheduled_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    let (kind, state, spec) = (word(&s.kind)?, word(&s.state)?, json(&s.spec)?);
+    let a = args![s.id, s.vm, &s.name, &s.note, kind, state, s.parent, s.layer, spec, s.generation, s.created_at, s.schedule, s.scheduled_at];
     tx.exec(sql, a).await?;
     let images: BTreeSet<Uuid> = s.spec.disks.iter().filter_map(|d| d.image).map(|i| i.0).collect();
     for image in images {
@@ -92,13 +97,22 @@ pub async fn of_vm(tx: &mut Tx, vm: VmId) -> Result<Vec<Snapshot>, StoreError> {
     tx.all("SELECT * FROM snapshot WHERE vm_id = $1 ORDER BY created_at, id", args![vm]).await?.iter().map(read).collect()
 }
 
-/// Writes name, note, state, parent and layer, with the generation that the snapshot carries.
+/// What a schedule took, of all VMs, oldest first.
+///
+/// # Errors
+/// What the database says.
+pub async fn of_schedule(tx: &mut Tx, schedule: ScheduleId) -> Result<Vec<Snapshot>, StoreError> {
+    tx.all("SELECT * FROM snapshot WHERE schedule_id = $1 ORDER BY created_at, id", args![schedule]).await?.iter().map(read).collect()
+}
+
+/// Writes name, note, state, parent, layer and what is known of the stored memory, with the generation that the snapshot carries.
 ///
 /// # Errors
 /// [`StoreError::Stale`] when the row's generation is not `expected`, [`StoreError::Taken`] on `name`.
 pub async fn update(tx: &mut Tx, s: &Snapshot, expected: i64) -> Result<(), StoreError> {
-    let sql = "UPDATE snapshot SET name = $1, note = $2, state = $3, parent_id = $4, layer_id = $5, generation = $6 WHERE id = $7 AND generation = $8";
-    let a = args![&s.name, &s.note, word(&s.state)?, s.parent, s.layer, s.generation, s.id, expected];
+    let sql = "UPDATE snapshot SET name = $1, note = $2, state = $3, parent_id = $4, layer_id = $5, generation = $6, \
+               memory_bytes = $7, paused_ms = $8 WHERE id = $9 AND generation = $10";
+    let a = args![&s.name, &s.note, word(&s.state)?, s.parent, s.layer, s.generation, s.memory_bytes, s.paused_ms, s.id, expected];
     if tx.exec(sql, a).await? == 0 { Err(StoreError::Stale) } else { Ok(()) }
 }
 

@@ -71,6 +71,7 @@ impl From<u64> for Arg {
 impl From<Option<u64>> for Arg {
     fn from(v: Option<u64>) -> Arg {
         v.map_or(Arg::Int(None), Arg::from)
+        Arg::Int(v.map(|v| i64::try_from(v).unwrap_or(i64::MAX)))
     }
 }
 
@@ -112,7 +113,7 @@ macro_rules! ids {
         }
     )+};
 }
-ids!(VmId, SnapshotId, LayerId, HostId, ImageId, NetworkId, DataStoreId, TaskId, UserId, TokenId, SessionId, RoleBindingId, JoinTokenId);
+ids!(VmId, SnapshotId, LayerId, HostId, ImageId, NetworkId, DataStoreId, TaskId, UserId, TokenId, SessionId, RoleBindingId, JoinTokenId, ScheduleId);
 
 /// `v` as JSON text.
 pub(crate) fn json<T: Serialize>(v: &T) -> Result<String, StoreError> {

@@ -20,6 +20,10 @@ fn row(n: u128, of: &Vm, name: &str) -> Snapshot {
         spec: of.spec.clone(),
         generation: 1,
         created_at: NOW.plus_seconds(i64::try_from(n).unwrap()),
+        memory_bytes: None,
+        paused_ms: None,
+        schedule: None,
+        scheduled_at: None,
     }
 }
 

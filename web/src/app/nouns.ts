@@ -8,6 +8,7 @@ import { image } from '../image/noun'
 import { network } from '../network/noun'
 import { overview } from '../overview/noun'
 import { role } from '../role/noun'
+import { schedule } from '../schedule/noun'
 import { session } from '../session/noun'
 import { system } from '../system/noun'
 import { task } from '../task/noun'
@@ -23,6 +24,7 @@ export const nouns: Noun[] = [
   image,
   network,
   dataStore,
+  schedule,
   task,
   event,
   user,

@@ -16,7 +16,7 @@ export function TakeSnapshot({ vm, close }: { vm: Vm; close: () => void }) {
     await api.post('/v1/vms/{vm}/snapshots', { path: { vm: vm.id }, body: { name: v.name, kind: v.kind, note: v.note ?? '' } })
     await reread(vm.id)
   }
-  const kinds = (['ordinary', 'consistent'] as const).map((k) => ({ value: k, label: t(`snapshot.kind.${k}`) }))
+  const kinds = (['ordinary', 'consistent', 'memory'] as const).map((k) => ({ value: k, label: t(`snapshot.kind.${k}`) }))
   return (
     <FormDialog<Take>
       title={`${t('snapshot.take')}: ${vm.name}`}

@@ -67,6 +67,7 @@ function Line({ snapshot: s }: { snapshot: Snapshot }) {
         {s.note}
       </span>
       <span className="dim" title={t('snapshot.size')}>
+        {s.memory_bytes ? `${t('snapshot.memory')} ${size(s.memory_bytes)}, ` : ''}
         {`${s.spec.cpu.count} ${t('vm.cpus')}, ${size(s.spec.memory.bytes)}`}
       </span>
       <span className="dim">{dateTime(s.created_at)}</span>

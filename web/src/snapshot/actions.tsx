@@ -20,10 +20,17 @@ export const snapshotActions: Action<Snapshot>[] = [
     refused: ready,
     confirm: (snapshots, t) => ({
       text: t('snapshot.revertText', words(snapshots)),
-      options: [{ key: 'start', label: 'snapshot.revertStart' }],
+      options: [
+        snapshots[0]?.kind === 'memory'
+          ? { key: 'cold', label: 'snapshot.revertCold' }
+          : { key: 'start', label: 'snapshot.revertStart' },
+      ],
     }),
     run: (s, choices) =>
-      api.post('/v1/vms/{vm}/snapshots/{snapshot}/revert', { path: pathOf(s), body: { start: choices.start ?? false } }),
+      api.post('/v1/vms/{vm}/snapshots/{snapshot}/revert', {
+        path: pathOf(s),
+        body: { start: choices.start ?? false, memory: choices.cold ? false : null },
+      }),
   },
   {
     id: 'edit',

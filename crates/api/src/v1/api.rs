@@ -16,94 +16,50 @@ pub trait VirgaApi {
     type Context;
 
     /// Answers when the manager serves; needs no sign-in.
-    #[endpoint {
-        method = GET,
-        path = "/v1/ping",
-        tags = ["system"],
-    }]
+    #[endpoint { method = GET, path = "/v1/ping", tags = ["system"] }]
     async fn ping(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<Ping>, Problem>;
 
     /// Version, abilities and figures of the installation.
-    #[endpoint {
-        method = GET,
-        path = "/v1/system",
-        tags = ["system"],
-    }]
+    #[endpoint { method = GET, path = "/v1/system", tags = ["system"] }]
     async fn system_view(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<System>, Problem>;
 
     /// This document.
-    #[endpoint {
-        method = GET,
-        path = "/v1/openapi.json",
-        tags = ["system"],
-    }]
+    #[endpoint { method = GET, path = "/v1/openapi.json", tags = ["system"] }]
     async fn openapi(rqctx: RequestContext<Self::Context>) -> Result<Response<Body>, Problem>;
 
     /// The API page: every operation, offline.
-    #[endpoint {
-        method = GET,
-        path = "/docs",
-        tags = ["system"],
-    }]
+    #[endpoint { method = GET, path = "/docs", tags = ["system"] }]
     async fn docs(rqctx: RequestContext<Self::Context>) -> Result<Response<Body>, Problem>;
 
     /// Figures in the Prometheus text format.
-    #[endpoint {
-        method = GET,
-        path = "/metrics",
-        tags = ["system"],
-    }]
+    #[endpoint { method = GET, path = "/metrics", tags = ["system"] }]
     async fn metrics(rqctx: RequestContext<Self::Context>) -> Result<Response<Body>, Problem>;
 
     /// Signs in.
-    #[endpoint {
-        method = POST,
-        path = "/v1/session",
-        tags = ["session"],
-    }]
+    #[endpoint { method = POST, path = "/v1/session", tags = ["session"] }]
     async fn session_create(
         rqctx: RequestContext<Self::Context>,
         body: TypedBody<SignIn>,
     ) -> Result<HttpResponseHeaders<HttpResponseCreated<SignedIn>, SignedInHeaders>, Problem>;
 
     /// Who is signed in, and what they may do.
-    #[endpoint {
-        method = GET,
-        path = "/v1/session",
-        tags = ["session"],
-    }]
+    #[endpoint { method = GET, path = "/v1/session", tags = ["session"] }]
     async fn session_view(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<WhoAmI>, Problem>;
 
     /// Signs out.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/session",
-        tags = ["session"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/session", tags = ["session"] }]
     async fn session_delete(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseDeleted, Problem>;
 
     /// Changes one's own password.
-    #[endpoint {
-        method = PUT,
-        path = "/v1/session/password",
-        tags = ["session"],
-    }]
+    #[endpoint { method = PUT, path = "/v1/session/password", tags = ["session"] }]
     async fn password_change(rqctx: RequestContext<Self::Context>, body: TypedBody<PasswordChange>) -> Result<HttpResponseUpdatedNoContent, Problem>;
 
     /// Accounts.
-    #[endpoint {
-        method = GET,
-        path = "/v1/users",
-        tags = ["user"],
-    }]
+    #[endpoint { method = GET, path = "/v1/users", tags = ["user"] }]
     async fn user_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<User>>, Problem>;
 
     /// Makes an account.
-    #[endpoint {
-        method = POST,
-        path = "/v1/users",
-        tags = ["user"],
-    }]
+    #[endpoint { method = POST, path = "/v1/users", tags = ["user"] }]
     async fn user_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -111,19 +67,11 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<User>, Problem>;
 
     /// One account.
-    #[endpoint {
-        method = GET,
-        path = "/v1/users/{user}",
-        tags = ["user"],
-    }]
+    #[endpoint { method = GET, path = "/v1/users/{user}", tags = ["user"] }]
     async fn user_view(rqctx: RequestContext<Self::Context>, path: Path<UserPath>) -> Result<HttpResponseHeaders<HttpResponseOk<User>, EtagHeaders>, Problem>;
 
     /// Changes an account: forbid sign-in, set a new password.
-    #[endpoint {
-        method = PATCH,
-        path = "/v1/users/{user}",
-        tags = ["user"],
-    }]
+    #[endpoint { method = PATCH, path = "/v1/users/{user}", tags = ["user"] }]
     async fn user_update(
         rqctx: RequestContext<Self::Context>,
         path: Path<UserPath>,
@@ -132,35 +80,19 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseOk<User>, EtagHeaders>, Problem>;
 
     /// Removes an account.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/users/{user}",
-        tags = ["user"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/users/{user}", tags = ["user"] }]
     async fn user_delete(rqctx: RequestContext<Self::Context>, path: Path<UserPath>, headers: Header<ChangeHeaders>) -> Result<HttpResponseDeleted, Problem>;
 
     /// The roles and what they allow.
-    #[endpoint {
-        method = GET,
-        path = "/v1/roles",
-        tags = ["user"],
-    }]
+    #[endpoint { method = GET, path = "/v1/roles", tags = ["user"] }]
     async fn role_list(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<Vec<RoleInfo>>, Problem>;
 
     /// Roles granted to users over scopes.
-    #[endpoint {
-        method = GET,
-        path = "/v1/role-bindings",
-        tags = ["user"],
-    }]
+    #[endpoint { method = GET, path = "/v1/role-bindings", tags = ["user"] }]
     async fn role_binding_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<RoleBinding>>, Problem>;
 
     /// Grants a role.
-    #[endpoint {
-        method = POST,
-        path = "/v1/role-bindings",
-        tags = ["user"],
-    }]
+    #[endpoint { method = POST, path = "/v1/role-bindings", tags = ["user"] }]
     async fn role_binding_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -168,27 +100,15 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<RoleBinding>, Problem>;
 
     /// Takes a role back.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/role-bindings/{binding}",
-        tags = ["user"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/role-bindings/{binding}", tags = ["user"] }]
     async fn role_binding_delete(rqctx: RequestContext<Self::Context>, path: Path<RoleBindingPath>) -> Result<HttpResponseDeleted, Problem>;
 
     /// One's own API tokens (everybody's for account managers).
-    #[endpoint {
-        method = GET,
-        path = "/v1/tokens",
-        tags = ["token"],
-    }]
+    #[endpoint { method = GET, path = "/v1/tokens", tags = ["token"] }]
     async fn token_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<ApiToken>>, Problem>;
 
     /// Makes an API token for oneself. The secret is shown once.
-    #[endpoint {
-        method = POST,
-        path = "/v1/tokens",
-        tags = ["token"],
-    }]
+    #[endpoint { method = POST, path = "/v1/tokens", tags = ["token"] }]
     async fn token_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -196,27 +116,59 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<ApiTokenCreated>, Problem>;
 
     /// Revokes an API token at once.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/tokens/{token}",
-        tags = ["token"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/tokens/{token}", tags = ["token"] }]
     async fn token_delete(rqctx: RequestContext<Self::Context>, path: Path<TokenPath>) -> Result<HttpResponseDeleted, Problem>;
 
+    /// Schedules: one's own, or everybody's for who may edit all VMs.
+    #[endpoint { method = GET, path = "/v1/schedules", tags = ["schedule"] }]
+    async fn schedule_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Schedule>>, Problem>;
+
+    /// Makes a schedule. It works with the rights that its owner has at that time.
+    #[endpoint { method = POST, path = "/v1/schedules", tags = ["schedule"] }]
+    async fn schedule_create(
+        rqctx: RequestContext<Self::Context>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<ScheduleCreate>,
+    ) -> Result<HttpResponseCreated<Schedule>, Problem>;
+
+    /// One schedule.
+    #[endpoint { method = GET, path = "/v1/schedules/{schedule}", tags = ["schedule"] }]
+    async fn schedule_view(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<SchedulePath>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Schedule>, EtagHeaders>, Problem>;
+
+    /// Changes a schedule; its next point is found anew.
+    #[endpoint { method = PATCH, path = "/v1/schedules/{schedule}", tags = ["schedule"] }]
+    async fn schedule_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<SchedulePath>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<ScheduleUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Schedule>, EtagHeaders>, Problem>;
+
+    /// Removes a schedule. What it made stays, and is not removed by age any more.
+    #[endpoint { method = DELETE, path = "/v1/schedules/{schedule}", tags = ["schedule"] }]
+    async fn schedule_delete(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<SchedulePath>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseDeleted, Problem>;
+
+    /// Lets a schedule work now, beside its own points in time.
+    #[endpoint { method = POST, path = "/v1/schedules/{schedule}/run", tags = ["schedule"] }]
+    async fn schedule_run(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<SchedulePath>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Schedule>, EtagHeaders>, Problem>;
+
     /// Hosts.
-    #[endpoint {
-        method = GET,
-        path = "/v1/hosts",
-        tags = ["host"],
-    }]
+    #[endpoint { method = GET, path = "/v1/hosts", tags = ["host"] }]
     async fn host_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Host>>, Problem>;
 
     /// Makes a one-time permission for a new host to join.
-    #[endpoint {
-        method = POST,
-        path = "/v1/host-join-tokens",
-        tags = ["host"],
-    }]
+    #[endpoint { method = POST, path = "/v1/host-join-tokens", tags = ["host"] }]
     async fn host_join_token_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -224,19 +176,11 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<JoinToken>, Problem>;
 
     /// One host.
-    #[endpoint {
-        method = GET,
-        path = "/v1/hosts/{host}",
-        tags = ["host"],
-    }]
+    #[endpoint { method = GET, path = "/v1/hosts/{host}", tags = ["host"] }]
     async fn host_view(rqctx: RequestContext<Self::Context>, path: Path<HostPath>) -> Result<HttpResponseHeaders<HttpResponseOk<Host>, EtagHeaders>, Problem>;
 
     /// Renames a host, or keeps it free of new VMs.
-    #[endpoint {
-        method = PATCH,
-        path = "/v1/hosts/{host}",
-        tags = ["host"],
-    }]
+    #[endpoint { method = PATCH, path = "/v1/hosts/{host}", tags = ["host"] }]
     async fn host_update(
         rqctx: RequestContext<Self::Context>,
         path: Path<HostPath>,
@@ -245,35 +189,19 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseOk<Host>, EtagHeaders>, Problem>;
 
     /// Removes a host that has no VMs; its certificate is worth nothing afterwards.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/hosts/{host}",
-        tags = ["host"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/hosts/{host}", tags = ["host"] }]
     async fn host_delete(rqctx: RequestContext<Self::Context>, path: Path<HostPath>, headers: Header<ChangeHeaders>) -> Result<HttpResponseDeleted, Problem>;
 
     /// Rates of a host over the last minutes.
-    #[endpoint {
-        method = GET,
-        path = "/v1/hosts/{host}/stats",
-        tags = ["host"],
-    }]
+    #[endpoint { method = GET, path = "/v1/hosts/{host}/stats", tags = ["host"] }]
     async fn host_stats(rqctx: RequestContext<Self::Context>, path: Path<HostPath>) -> Result<HttpResponseOk<Stats>, Problem>;
 
     /// Images and ISOs of the library.
-    #[endpoint {
-        method = GET,
-        path = "/v1/images",
-        tags = ["image"],
-    }]
+    #[endpoint { method = GET, path = "/v1/images", tags = ["image"] }]
     async fn image_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Image>>, Problem>;
 
     /// Makes an image without content; upload it next.
-    #[endpoint {
-        method = POST,
-        path = "/v1/images",
-        tags = ["image"],
-    }]
+    #[endpoint { method = POST, path = "/v1/images", tags = ["image"] }]
     async fn image_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -281,11 +209,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<Image>, Problem>;
 
     /// One image.
-    #[endpoint {
-        method = GET,
-        path = "/v1/images/{image}",
-        tags = ["image"],
-    }]
+    #[endpoint { method = GET, path = "/v1/images/{image}", tags = ["image"] }]
     async fn image_view(
         rqctx: RequestContext<Self::Context>,
         path: Path<ImagePath>,
@@ -307,11 +231,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseOk<Image>, EtagHeaders>, Problem>;
 
     /// Has the manager fetch the content of an image from a URL, and answers when it is there. Nothing is kept of what is refused.
-    #[endpoint {
-        method = POST,
-        path = "/v1/images/{image}/fetch",
-        tags = ["image"],
-    }]
+    #[endpoint { method = POST, path = "/v1/images/{image}/fetch", tags = ["image"] }]
     async fn image_fetch(
         rqctx: RequestContext<Self::Context>,
         path: Path<ImagePath>,
@@ -319,11 +239,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseOk<Image>, EtagHeaders>, Problem>;
 
     /// Removes an image that no VM uses, here and from the hosts' caches.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/images/{image}",
-        tags = ["image"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/images/{image}", tags = ["image"] }]
     async fn image_delete(
         rqctx: RequestContext<Self::Context>,
         path: Path<ImagePath>,
@@ -331,19 +247,11 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Networks.
-    #[endpoint {
-        method = GET,
-        path = "/v1/networks",
-        tags = ["network"],
-    }]
+    #[endpoint { method = GET, path = "/v1/networks", tags = ["network"] }]
     async fn network_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Network>>, Problem>;
 
     /// Makes a network. Hosts get it when the first VM there needs it.
-    #[endpoint {
-        method = POST,
-        path = "/v1/networks",
-        tags = ["network"],
-    }]
+    #[endpoint { method = POST, path = "/v1/networks", tags = ["network"] }]
     async fn network_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -351,22 +259,14 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<Network>, Problem>;
 
     /// One network.
-    #[endpoint {
-        method = GET,
-        path = "/v1/networks/{network}",
-        tags = ["network"],
-    }]
+    #[endpoint { method = GET, path = "/v1/networks/{network}", tags = ["network"] }]
     async fn network_view(
         rqctx: RequestContext<Self::Context>,
         path: Path<NetworkPath>,
     ) -> Result<HttpResponseHeaders<HttpResponseOk<Network>, EtagHeaders>, Problem>;
 
     /// Removes a network that no VM uses, here and from the hosts.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/networks/{network}",
-        tags = ["network"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/networks/{network}", tags = ["network"] }]
     async fn network_delete(
         rqctx: RequestContext<Self::Context>,
         path: Path<NetworkPath>,
@@ -411,19 +311,11 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// VMs.
-    #[endpoint {
-        method = GET,
-        path = "/v1/vms",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = GET, path = "/v1/vms", tags = ["vm"] }]
     async fn vm_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Vm>>, Problem>;
 
     /// Makes a VM, and starts it when asked.
-    #[endpoint {
-        method = POST,
-        path = "/v1/vms",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = POST, path = "/v1/vms", tags = ["vm"] }]
     async fn vm_create(
         rqctx: RequestContext<Self::Context>,
         query: Query<DryRunQuery>,
@@ -432,19 +324,11 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// One VM.
-    #[endpoint {
-        method = GET,
-        path = "/v1/vms/{vm}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = GET, path = "/v1/vms/{vm}", tags = ["vm"] }]
     async fn vm_view(rqctx: RequestContext<Self::Context>, path: Path<VmPath>) -> Result<HttpResponseHeaders<HttpResponseOk<Vm>, EtagHeaders>, Problem>;
 
     /// Changes a VM. What a running guest cannot take now waits for its next start; the plan says which.
-    #[endpoint {
-        method = PATCH,
-        path = "/v1/vms/{vm}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = PATCH, path = "/v1/vms/{vm}", tags = ["vm"] }]
     async fn vm_update(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmPath>,
@@ -454,11 +338,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Removes a VM with its disks.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/vms/{vm}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/vms/{vm}", tags = ["vm"] }]
     async fn vm_delete(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmPath>,
@@ -467,11 +347,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Starts, stops, restarts, holds or hibernates a VM.
-    #[endpoint {
-        method = POST,
-        path = "/v1/vms/{vm}/power",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/power", tags = ["vm"] }]
     async fn vm_power(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmPath>,
@@ -494,11 +370,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// The same action on many VMs.
-    #[endpoint {
-        method = POST,
-        path = "/v1/vm-batches",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = POST, path = "/v1/vm-batches", tags = ["vm"] }]
     async fn vm_batch(
         rqctx: RequestContext<Self::Context>,
         query: Query<DryRunQuery>,
@@ -507,11 +379,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<VmBatch>>, Problem>;
 
     /// Makes and attaches a disk.
-    #[endpoint {
-        method = POST,
-        path = "/v1/vms/{vm}/disks",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/disks", tags = ["vm"] }]
     async fn vm_disk_attach(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmPath>,
@@ -521,11 +389,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Grows a disk, or changes its bus or cache mode.
-    #[endpoint {
-        method = PATCH,
-        path = "/v1/vms/{vm}/disks/{disk}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = PATCH, path = "/v1/vms/{vm}/disks/{disk}", tags = ["vm"] }]
     async fn vm_disk_update(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmDiskPath>,
@@ -534,13 +398,18 @@ pub trait VirgaApi {
         body: TypedBody<DiskUpdate>,
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
-    /// Detaches and removes a disk.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/vms/{vm}/disks/{disk}",
-        tags = ["vm"],
-    }]
+    /// Detaches and removes a disk; with `keep` its data stays until it is attached again or removed.
+    #[endpoint { method = DELETE, path = "/v1/vms/{vm}/disks/{disk}", tags = ["vm"] }]
     async fn vm_disk_detach(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmDiskPath>,
+        query: Query<DiskDetachQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Attaches a disk again that was detached and has kept its data.
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/disks/{disk}/attach", tags = ["vm"] }]
+    async fn vm_disk_reattach(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmDiskPath>,
         query: Query<DryRunQuery>,
@@ -548,11 +417,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Puts an ISO into an optical drive, or ejects it.
-    #[endpoint {
-        method = PUT,
-        path = "/v1/vms/{vm}/cdroms/{disk}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = PUT, path = "/v1/vms/{vm}/cdroms/{disk}", tags = ["vm"] }]
     async fn vm_media_change(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmDiskPath>,
@@ -562,11 +427,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Makes and attaches a network interface.
-    #[endpoint {
-        method = POST,
-        path = "/v1/vms/{vm}/nics",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/nics", tags = ["vm"] }]
     async fn vm_nic_attach(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmPath>,
@@ -576,11 +437,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Moves a network interface to another network, unplugs its cable, or changes its model.
-    #[endpoint {
-        method = PATCH,
-        path = "/v1/vms/{vm}/nics/{nic}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = PATCH, path = "/v1/vms/{vm}/nics/{nic}", tags = ["vm"] }]
     async fn vm_nic_update(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmNicPath>,
@@ -590,11 +447,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Removes a network interface.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/vms/{vm}/nics/{nic}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/vms/{vm}/nics/{nic}", tags = ["vm"] }]
     async fn vm_nic_detach(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmNicPath>,
@@ -603,11 +456,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Snapshots of a VM, oldest first.
-    #[endpoint {
-        method = GET,
-        path = "/v1/vms/{vm}/snapshots",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = GET, path = "/v1/vms/{vm}/snapshots", tags = ["vm"] }]
     async fn vm_snapshot_list(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmPath>,
@@ -615,11 +464,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseOk<PageBody<Snapshot>>, Problem>;
 
     /// Takes a snapshot of a VM.
-    #[endpoint {
-        method = POST,
-        path = "/v1/vms/{vm}/snapshots",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/snapshots", tags = ["vm"] }]
     async fn vm_snapshot_create(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmPath>,
@@ -629,22 +474,14 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// One snapshot of a VM, with the settings of its time.
-    #[endpoint {
-        method = GET,
-        path = "/v1/vms/{vm}/snapshots/{snapshot}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = GET, path = "/v1/vms/{vm}/snapshots/{snapshot}", tags = ["vm"] }]
     async fn vm_snapshot_view(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmSnapshotPath>,
     ) -> Result<HttpResponseHeaders<HttpResponseOk<Snapshot>, EtagHeaders>, Problem>;
 
     /// Changes the name or note of a snapshot.
-    #[endpoint {
-        method = PATCH,
-        path = "/v1/vms/{vm}/snapshots/{snapshot}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = PATCH, path = "/v1/vms/{vm}/snapshots/{snapshot}", tags = ["vm"] }]
     async fn vm_snapshot_update(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmSnapshotPath>,
@@ -653,11 +490,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseOk<Snapshot>, EtagHeaders>, Problem>;
 
     /// Deletes a snapshot: what only it needs is merged into its neighbours.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/vms/{vm}/snapshots/{snapshot}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/vms/{vm}/snapshots/{snapshot}", tags = ["vm"] }]
     async fn vm_snapshot_delete(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmSnapshotPath>,
@@ -666,11 +499,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Brings a VM back to a snapshot; later snapshots stay.
-    #[endpoint {
-        method = POST,
-        path = "/v1/vms/{vm}/snapshots/{snapshot}/revert",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/snapshots/{snapshot}/revert", tags = ["vm"] }]
     async fn vm_snapshot_revert(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmSnapshotPath>,
@@ -680,27 +509,15 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
     /// Rates of a VM over the last minutes.
-    #[endpoint {
-        method = GET,
-        path = "/v1/vms/{vm}/stats",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = GET, path = "/v1/vms/{vm}/stats", tags = ["vm"] }]
     async fn vm_stats(rqctx: RequestContext<Self::Context>, path: Path<VmPath>) -> Result<HttpResponseOk<Stats>, Problem>;
 
     /// The screen of a running VM as PNG.
-    #[endpoint {
-        method = GET,
-        path = "/v1/vms/{vm}/screenshot",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = GET, path = "/v1/vms/{vm}/screenshot", tags = ["vm"] }]
     async fn vm_screenshot(rqctx: RequestContext<Self::Context>, path: Path<VmPath>) -> Result<Response<Body>, Problem>;
 
     /// Gives a one-time ticket for a console.
-    #[endpoint {
-        method = POST,
-        path = "/v1/vms/{vm}/consoles",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/consoles", tags = ["vm"] }]
     async fn vm_console(
         rqctx: RequestContext<Self::Context>,
         path: Path<VmPath>,
@@ -708,51 +525,27 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<ConsoleTicket>, Problem>;
 
     /// A console over WebSocket (binary frames): RFB for `vnc`, plain bytes for `serial`. The ticket is good once.
-    #[endpoint {
-        method = GET,
-        path = "/v1/consoles/{ticket}",
-        tags = ["vm"],
-    }]
+    #[endpoint { method = GET, path = "/v1/consoles/{ticket}", tags = ["vm"] }]
     async fn console_connect(rqctx: RequestContext<Self::Context>, path: Path<ConsolePath>, upgrade: WebsocketUpgrade) -> Result<Response<Body>, Problem>;
 
     /// Tasks, newest first.
-    #[endpoint {
-        method = GET,
-        path = "/v1/tasks",
-        tags = ["task"],
-    }]
+    #[endpoint { method = GET, path = "/v1/tasks", tags = ["task"] }]
     async fn task_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Task>>, Problem>;
 
     /// One task; with `wait`, answers when it has ended.
-    #[endpoint {
-        method = GET,
-        path = "/v1/tasks/{task}",
-        tags = ["task"],
-    }]
+    #[endpoint { method = GET, path = "/v1/tasks/{task}", tags = ["task"] }]
     async fn task_view(rqctx: RequestContext<Self::Context>, path: Path<TaskPath>, query: Query<TaskWaitQuery>) -> Result<HttpResponseOk<Task>, Problem>;
 
     /// Asks a task to stop. It goes back to where the object was, unless it is past its point of no return.
-    #[endpoint {
-        method = POST,
-        path = "/v1/tasks/{task}/cancel",
-        tags = ["task"],
-    }]
+    #[endpoint { method = POST, path = "/v1/tasks/{task}/cancel", tags = ["task"] }]
     async fn task_cancel(rqctx: RequestContext<Self::Context>, path: Path<TaskPath>) -> Result<HttpResponseOk<Task>, Problem>;
 
     /// Events, newest first.
-    #[endpoint {
-        method = GET,
-        path = "/v1/events",
-        tags = ["event"],
-    }]
+    #[endpoint { method = GET, path = "/v1/events", tags = ["event"] }]
     async fn event_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Event>>, Problem>;
 
     /// Events as they happen, as server-sent events; goes on after `Last-Event-ID` or `since`.
-    #[endpoint {
-        method = GET,
-        path = "/v1/events/stream",
-        tags = ["event"],
-    }]
+    #[endpoint { method = GET, path = "/v1/events/stream", tags = ["event"] }]
     async fn event_stream(
         rqctx: RequestContext<Self::Context>,
         query: Query<EventStreamQuery>,
@@ -760,42 +553,22 @@ pub trait VirgaApi {
     ) -> Result<Response<Body>, Problem>;
 
     /// Audit records, newest first.
-    #[endpoint {
-        method = GET,
-        path = "/v1/audit",
-        tags = ["audit"],
-    }]
+    #[endpoint { method = GET, path = "/v1/audit", tags = ["audit"] }]
     async fn audit_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<AuditRecord>>, Problem>;
 
     /// Audit records with their chain values, oldest first, as lines of JSON that `virga-audit` verifies.
-    #[endpoint {
-        method = GET,
-        path = "/v1/audit/export",
-        tags = ["audit"],
-    }]
+    #[endpoint { method = GET, path = "/v1/audit/export", tags = ["audit"] }]
     async fn audit_export(rqctx: RequestContext<Self::Context>, query: Query<AuditExportQuery>) -> Result<Response<Body>, Problem>;
 
     /// Signed statements about the chain of audit records, newest first.
-    #[endpoint {
-        method = GET,
-        path = "/v1/audit/anchors",
-        tags = ["audit"],
-    }]
+    #[endpoint { method = GET, path = "/v1/audit/anchors", tags = ["audit"] }]
     async fn audit_anchor_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<AuditAnchor>>, Problem>;
 
     /// For how long audit records are kept.
-    #[endpoint {
-        method = GET,
-        path = "/v1/audit/retention",
-        tags = ["audit"],
-    }]
+    #[endpoint { method = GET, path = "/v1/audit/retention", tags = ["audit"] }]
     async fn audit_retention_view(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<AuditRetention>, Problem>;
 
     /// Sets for how long audit records are kept. There is no other way to remove one.
-    #[endpoint {
-        method = PUT,
-        path = "/v1/audit/retention",
-        tags = ["audit"],
-    }]
+    #[endpoint { method = PUT, path = "/v1/audit/retention", tags = ["audit"] }]
     async fn audit_retention_update(rqctx: RequestContext<Self::Context>, body: TypedBody<AuditRetention>) -> Result<HttpResponseOk<AuditRetention>, Problem>;
 }

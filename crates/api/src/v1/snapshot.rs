@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virga_model::snapshot::{SnapshotKind, SnapshotState};
 use virga_model::vm::VmSpec;
-use virga_model::{SnapshotId, Time};
+use virga_model::{ScheduleId, SnapshotId, Time};
 
 use super::Reference;
 
@@ -34,6 +34,15 @@ pub struct Snapshot {
     pub generation: i64,
     /// When it was asked for.
     pub created_at: Time,
+    /// Bytes of the guest's stored memory; left out when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Milliseconds for which the guest was held while its memory was stored, where the host could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_ms: Option<u64>,
+    /// The schedule that took it; left out when somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleId>,
 }
 
 /// Takes a snapshot.
@@ -66,9 +75,12 @@ pub struct SnapshotUpdate {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotRevert {
-    /// Start it afterwards; it stays off when left out.
+    /// Start it afterwards; it stays off when left out. With stored memory it runs on in any case.
     #[serde(default)]
     pub start: bool,
+    /// For a snapshot with stored memory: false leaves the memory out, so that only disks and settings go back.
+    #[serde(default)]
+    pub memory: Option<bool>,
 }
 
 /// Path of a snapshot.

@@ -451,3 +451,15 @@ pub struct VmDeleteQuery {
     #[serde(default)]
     pub dry_run: Option<bool>,
 }
+
+/// Parameters of a disk's detaching.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiskDetachQuery {
+    /// Keep its data, so that it can be attached again. Only for disks that snapshots leave out.
+    #[serde(default)]
+    pub keep: Option<bool>,
+    /// Answer with the plan and change nothing.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+}

@@ -33,8 +33,10 @@ pub(crate) enum Command {
     Attach(Attach),
     /// Grow a disk, or change its bus, cache mode, mode or limits.
     Update(Update),
-    /// Detach and remove a disk.
+    /// Detach and remove a disk; with --keep its data stays.
     Detach(Detach),
+    /// Attach a disk again that was detached with --keep.
+    Reattach(Reattach),
 }
 
 /// Options of `list`.
@@ -111,16 +113,31 @@ pub(crate) struct Update {
 
 /// Options of `detach`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  virga vm disk detach web-1 1\n  virga vm disk detach web-1 0198f4c2 --yes")]
+#[command(after_help = "Examples:\n  virga vm disk detach web-1 1\n  virga vm disk detach web-1 0198f4c2 --yes\n  virga vm disk detach web-1 1 --keep")]
 pub(crate) struct Detach {
     /// Name or id of the VM.
     vm: String,
     /// Id of the disk, its beginning, or the disk's number from 0.
     disk: String,
+    /// Keep its data, so that it can be attached again. Only for disks that snapshots leave out.
+    #[arg(long)]
+    keep: bool,
     #[command(flatten)]
     change: Change,
     #[command(flatten)]
     consent: Consent,
+}
+
+/// Options of `reattach`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga vm disk reattach web-1 0198f4c2")]
+pub(crate) struct Reattach {
+    /// Name or id of the VM.
+    vm: String,
+    /// Id of the detached disk, its beginning, or its number from 0 among those.
+    disk: String,
+    #[command(flatten)]
+    change: Change,
 }
 
 /// Does what a verb says.
@@ -130,6 +147,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
         Command::Attach(a) => attach(app, a).await,
         Command::Update(a) => update(app, a).await,
         Command::Detach(a) => detach(app, a).await,
+        Command::Reattach(a) => reattach(app, a).await,
     }
 }
 
@@ -157,17 +175,30 @@ async fn update(app: &App, a: Update) -> Result {
 
 async fn detach(app: &App, a: Detach) -> Result {
     let vm = view(app, &a.vm).await?;
-    let disk = find(items(&vm, "spec.disks"), &a.disk, "disk")?;
-    if !a.change.dry_run {
+    // One that was detached before can be removed by its id.
+    let disk = find(items(&vm, "spec.disks"), &a.disk, "disk").or_else(|e| find(items(&vm, "spec.detached"), &a.disk, "disk").map_err(|_| e))?;
+    if !a.change.dry_run && !a.keep {
         let size = items(&vm, "spec.disks").iter().find(|d| text(d, "id") == disk.to_string()).map(|d| human::size(crate::json::number(d, "size_bytes")));
         let question = format!("Remove disk {disk} ({}) of {} with all its data?", size.unwrap_or_default(), text(&vm, "name"));
         terminal::consent(a.consent.yes, &question)?;
     }
     let mut call = app.api()?.v1.vm_disk_detach().vm(&a.vm).disk(disk);
+    if a.keep {
+        call = call.keep(true);
+    }
     if a.change.dry_run {
         call = call.dry_run(true);
     }
     wait::finish(app, json(call.send().await)?, &a.change, "is rid of the disk").await
+}
+
+async fn reattach(app: &App, a: Reattach) -> Result {
+    let disk = find(items(&view(app, &a.vm).await?, "spec.detached"), &a.disk, "detached disk")?;
+    let mut call = app.api()?.v1.vm_disk_reattach().vm(&a.vm).disk(disk);
+    if a.change.dry_run {
+        call = call.dry_run(true);
+    }
+    wait::finish(app, json(call.send().await)?, &a.change, "has the disk").await
 }
 
 /// A device by its id, the beginning of it, its MAC address, or its number from 0.

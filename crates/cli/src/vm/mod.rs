@@ -13,7 +13,7 @@ pub(crate) mod power;
 mod screenshot;
 mod select;
 pub(crate) mod snapshot;
-mod spec;
+pub(crate) mod spec;
 pub(crate) mod stats;
 mod update;
 mod vnc;

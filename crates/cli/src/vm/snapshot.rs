@@ -18,9 +18,11 @@ pub(crate) const COLUMNS: &[Column] = &[
     col("kind", "kind", Kind::Text),
     col("state", "state", Kind::Text),
     col("current", "current", Kind::Made(|s| if flag(s, "current") { "you are here".into() } else { String::new() })),
+    col("memory", "memory_bytes", Kind::Bytes),
     col("age", "created_at", Kind::Age),
     col("note", "note", Kind::Text),
     wide("parent", "parent", Kind::Text),
+    wide("paused_ms", "paused_ms", Kind::Text),
     wide("generation", "generation", Kind::Text),
     wide("id", "id", Kind::Text),
 ];
@@ -66,14 +68,15 @@ pub(crate) struct Show {
 /// Options of `create`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  virga vm snapshot create web-1 before-update\n  virga vm snapshot create db-1 nightly --kind consistent --note 'before the migration'"
+    after_help = "Examples:\n  virga vm snapshot create web-1 before-update\n  virga vm snapshot create db-1 nightly --kind consistent --note 'before the migration'\n  virga vm snapshot create web-1 running --kind memory"
 )]
 pub(crate) struct Create {
     /// Name or id of the VM.
     vm: String,
     /// Name of the snapshot, unique within the VM.
     name: String,
-    /// ordinary (as after a power cut) or consistent (the guest agent writes what is cached first).
+    /// ordinary (as after a power cut), consistent (the guest agent writes what is cached first) or memory (the guest's memory,
+    /// too: going back, it runs on where it was).
     #[arg(long, value_parser = spec::snapshot_kind)]
     kind: Option<SnapshotKind>,
     /// Free text.
@@ -109,9 +112,12 @@ pub(crate) struct Revert {
     vm: String,
     /// Name or id of the snapshot.
     snapshot: String,
-    /// Start the VM afterwards.
+    /// Start the VM afterwards. With stored memory it runs on in any case.
     #[arg(long)]
     start: bool,
+    /// Leave the stored memory of the snapshot out: only disks and settings go back.
+    #[arg(long)]
+    no_memory: bool,
     #[command(flatten)]
     change: Change,
     #[command(flatten)]
@@ -165,7 +171,8 @@ async fn revert(app: &App, a: Revert) -> Result {
         let question = format!("Switch {} off and bring it back to snapshot {}? What it wrote since its last snapshot is lost.", a.vm, a.snapshot);
         terminal::consent(a.consent.yes, &question)?;
     }
-    let mut call = app.api()?.v1.vm_snapshot_revert().vm(&a.vm).snapshot(&a.snapshot).body(SnapshotRevert { start: a.start });
+    let mut call =
+        app.api()?.v1.vm_snapshot_revert().vm(&a.vm).snapshot(&a.snapshot).body(SnapshotRevert { start: a.start, memory: a.no_memory.then_some(false) });
     if a.change.dry_run {
         call = call.dry_run(true);
     }

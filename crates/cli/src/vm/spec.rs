@@ -18,7 +18,7 @@ macro_rules! word {
 word!(bus, DiskBus, "a bus", ["virtio", "scsi", "ide", "usb"]);
 word!(cache, DiskCache, "a cache mode", ["none", "directsync", "writeback", "writethrough"]);
 word!(disk_mode, DiskMode, "a disk mode", ["dependent", "independent_persistent", "independent_nonpersistent"]);
-word!(snapshot_kind, SnapshotKind, "a snapshot kind", ["ordinary", "consistent"]);
+word!(snapshot_kind, SnapshotKind, "a snapshot kind", ["ordinary", "consistent", "memory"]);
 word!(nic_model, NicModel, "a NIC model", ["virtio", "e1000", "rtl8139"]);
 word!(firmware, Firmware, "firmware", ["bios", "uefi"]);
 word!(boot_device, BootDevice, "a device to boot from", ["disk", "cdrom", "network"]);

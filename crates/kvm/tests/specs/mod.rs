@@ -56,6 +56,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         cdroms: vec![],
         cloud_init: None,
         layers: Default::default(),
+        detached: Vec::new(),
     };
     VmOrder {
         id: id::<VmId>(n),
@@ -68,6 +69,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         keep_layers: vec![],
         former_spec: None,
         stores: vec![],
+        keep_memories: vec![],
         images: vec![image(0xa0, ImageFormat::Qcow2), image(0xa1, ImageFormat::Iso), image(0xa2, ImageFormat::Raw)],
         networks: vec![nat(0xc0, "192.168.200.0/24")],
     }

@@ -89,6 +89,13 @@ pub const TABLE: &[Entry] = &[
     read("token_list", Access::SignedIn),
     change("token_create", Access::SignedIn),
     change("token_delete", Access::SignedIn),
+    // Schedules: one's own; what they may do is asked of their owner's rights, each time.
+    read("schedule_list", Access::SignedIn),
+    change("schedule_create", Access::SignedIn),
+    read("schedule_view", Access::SignedIn),
+    change("schedule_update", Access::SignedIn),
+    change("schedule_delete", Access::SignedIn),
+    change("schedule_run", Access::SignedIn),
     // Hosts.
     read("host_list", anywhere(P::HostRead)),
     change("host_join_token_create", installation(P::HostManage)),
@@ -132,6 +139,7 @@ pub const TABLE: &[Entry] = &[
     change("vm_disk_attach", object(P::VmEdit)),
     change("vm_disk_update", object(P::VmEdit)),
     change("vm_disk_detach", object(P::VmEdit)),
+    change("vm_disk_reattach", object(P::VmEdit)),
     change("vm_media_change", object(P::VmEdit)),
     change("vm_nic_attach", object(P::VmEdit)),
     change("vm_nic_update", object(P::VmEdit)),

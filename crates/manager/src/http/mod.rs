@@ -13,6 +13,7 @@ mod host;
 mod image;
 mod network;
 mod request;
+mod schedule;
 mod session;
 mod system;
 mod task;
@@ -125,6 +126,7 @@ impl Answer for User {}
 impl Answer for RoleBinding {}
 impl Answer for Image {}
 impl Answer for Network {}
+impl Answer for Schedule {}
 impl Answer for Accepted {
     const STATUS: u16 = 202;
 }
@@ -466,6 +468,12 @@ operations! {
     user::token_list(query: Query<ListQuery>) -> Ok200<PageBody<ApiToken>>;
     user::token_create(headers: Header<ChangeHeaders>, body: TypedBody<ApiTokenCreate>) -> Created<ApiTokenCreated>;
     user::token_delete(path: Path<TokenPath>) -> Deleted;
+    schedule::schedule_list(query: Query<ListQuery>) -> Ok200<PageBody<Schedule>>;
+    schedule::schedule_create(headers: Header<ChangeHeaders>, body: TypedBody<ScheduleCreate>) -> Created<Schedule>;
+    schedule::schedule_view(path: Path<SchedulePath>) -> Tagged<Schedule>;
+    schedule::schedule_update(path: Path<SchedulePath>, headers: Header<ChangeHeaders>, body: TypedBody<ScheduleUpdate>) -> Tagged<Schedule>;
+    schedule::schedule_delete(path: Path<SchedulePath>, headers: Header<ChangeHeaders>) -> Deleted;
+    schedule::schedule_run(path: Path<SchedulePath>, headers: Header<ChangeHeaders>) -> Tagged<Schedule>;
     host::host_list(query: Query<ListQuery>) -> Ok200<PageBody<Host>>;
     host::host_join_token_create(headers: Header<ChangeHeaders>, body: TypedBody<JoinTokenCreate>) -> Created<JoinToken>;
     host::host_view(path: Path<HostPath>) -> Tagged<Host>;
@@ -497,7 +505,8 @@ operations! {
     vm::vm_batch(query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmBatchRequest>) -> Accepts<VmBatch>;
     vm::vm_disk_attach(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<DiskCreate>) -> Accepts<Accepted>;
     vm::vm_disk_update(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<DiskUpdate>) -> Accepts<Accepted>;
-    vm::vm_disk_detach(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_disk_detach(path: Path<VmDiskPath>, query: Query<DiskDetachQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_disk_reattach(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
     vm::vm_media_change(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<MediaUpdate>) -> Accepts<Accepted>;
     vm::vm_nic_attach(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<NicCreate>) -> Accepts<Accepted>;
     vm::vm_nic_update(path: Path<VmNicPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<NicUpdate>) -> Accepts<Accepted>;

@@ -60,9 +60,15 @@ pub async fn vm_disk_update(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DryR
     run(&rqctx, |op| async move { vm::device::disk_update(&op, &p.vm, p.disk, &b, dry_run).await.map(accept) }).await
 }
 
-pub async fn vm_disk_detach(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>) -> Change {
+pub async fn vm_disk_detach(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DiskDetachQuery>, _: Header<ChangeHeaders>) -> Change {
+    let (p, q) = (path.into_inner(), query.into_inner());
+    let (keep, dry_run) = (q.keep.unwrap_or(false), q.dry_run.unwrap_or(false));
+    run(&rqctx, |op| async move { vm::device::disk_detach(&op, &p.vm, p.disk, keep, dry_run).await.map(accept) }).await
+}
+
+pub async fn vm_disk_reattach(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>) -> Change {
     let (p, dry_run) = (path.into_inner(), dry(query));
-    run(&rqctx, |op| async move { vm::device::disk_detach(&op, &p.vm, p.disk, dry_run).await.map(accept) }).await
+    run(&rqctx, |op| async move { vm::device::disk_reattach(&op, &p.vm, p.disk, dry_run).await.map(accept) }).await
 }
 
 pub async fn vm_media_change(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<MediaUpdate>) -> Change {

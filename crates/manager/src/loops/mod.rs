@@ -7,6 +7,7 @@ mod expire;
 mod forget;
 mod hosts;
 mod repair;
+mod schedule;
 
 use crate::state::{CLOCKS_DIFFER_MS, Manager};
 use crate::supervise;
@@ -38,6 +39,7 @@ pub fn spawn(m: &Arc<Manager>, stop: &watch::Receiver<bool>) -> Vec<JoinHandle<(
         }),
         run_with(m, stop, Loop { name: "hosts", every: Duration::from_secs(2), shared: true }),
         run(m, stop, Loop { name: "forget", every: Duration::from_secs(60), shared: false }, |m| async move { forget::round(&m).await }),
+        run_schedules(m, stop, Loop { name: "schedule", every: Duration::from_secs(5), shared: true }),
         run(m, stop, Loop { name: "repair", every: Duration::from_secs(5), shared: true }, |m| async move { repair::round(&m).await }),
     ]
 }
@@ -71,6 +73,23 @@ fn run_with(m: &Arc<Manager>, stop: &watch::Receiver<bool>, l: Loop) -> JoinHand
                     report(l.name, hosts::round(&m, &mut seen).await);
                 } else {
                     seen = hosts::Seen::default();
+                }
+            }
+        }
+    })
+}
+
+/// The loop over schedules remembers whom it waits for.
+fn run_schedules(m: &Arc<Manager>, stop: &watch::Receiver<bool>, l: Loop) -> JoinHandle<()> {
+    let (own, own_stop) = (m.clone(), stop.clone());
+    supervise::spawn(m, stop, l.name, move || {
+        let (m, mut stop, mut seen) = (own.clone(), own_stop.clone(), schedule::Seen::default());
+        async move {
+            while !wait(&m, &mut stop, l.every).await {
+                if lease(&m, &l).await {
+                    report(l.name, schedule::round(&m, &mut seen).await);
+                } else {
+                    seen = schedule::Seen::default();
                 }
             }
         }

@@ -141,6 +141,7 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
                 given_up |= crate::vm::snapshot::finish(tx, task, &vm).await?;
                 if vm.observed.merge_error.is_none() && !failed {
                     vm.spec.layers.merges.clear();
+                    vm.spec.layers.done();
                 }
             }
             // What failed is told as it is; whoever asks again tells the host again.
@@ -236,6 +237,8 @@ pub(super) async fn event(manager: &Manager, tx: &mut Tx, task: &Task, kind: &st
 /// Whether an edit leaves files of `former` that nothing needs any more.
 fn gives_up(former: &VmSpec, spec: &VmSpec) -> bool {
     let merged = |l| spec.layers.merges.iter().any(|m| m.from == l);
-    let detached = former.disks.iter().any(|d| !spec.disks.iter().any(|n| n.id == d.id));
-    detached || former.layers.list.iter().any(|l| spec.layers.get(l.id).is_none() && !merged(l.id))
+    let kept = |d: &virga_model::vm::DiskSpec| spec.disks.iter().chain(&spec.detached).any(|n| n.id == d.id);
+    let detached = former.disks.iter().chain(&former.detached).any(|d| !kept(d));
+    let memory = former.layers.memories.iter().any(|m| !spec.layers.memories.contains(m));
+    detached || memory || former.layers.list.iter().any(|l| spec.layers.get(l.id).is_none() && !merged(l.id))
 }

@@ -69,8 +69,9 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
             networks.push(network_ref(tx, nic.network).await?);
         }
     }
-    let mut keep_disks: Vec<DiskId> = vm.former_spec.iter().flat_map(|s| s.disks.iter().map(|d| d.id)).collect();
+    let mut keep_disks: Vec<DiskId> = vm.former_spec.iter().flat_map(|s| s.disks.iter().chain(&s.detached).map(|d| d.id)).collect();
     let mut on: Vec<DataStoreId> = std::iter::once(&vm.spec).chain(&vm.former_spec).flat_map(|s| &s.disks).filter_map(|d| d.store).collect();
+    keep_disks.extend(vm.spec.detached.iter().map(|d| d.id));
     if !vm.spec.layers.is_plain() {
         for s in virga_store::snapshot::of_vm(tx, vm.id).await? {
             on.extend(s.spec.disks.iter().filter_map(|d| d.store));
@@ -98,6 +99,7 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
         former_spec: vm.former_spec.clone(),
         keep_layers: vm.former_spec.iter().flat_map(|s| s.layers.list.iter().map(|l| l.id)).collect(),
         stores,
+        keep_memories: vm.former_spec.iter().flat_map(|s| s.layers.memories.iter().copied()).collect(),
     })
 }
 

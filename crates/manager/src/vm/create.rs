@@ -156,6 +156,7 @@ async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Resul
         cdroms: Vec::with_capacity(b.cdroms.len()),
         cloud_init: b.cloud_init.clone(),
         layers: Default::default(),
+        detached: Vec::new(),
     };
     let mut wishes = Wishes::default();
     for (i, d) in b.disks.iter().enumerate() {

@@ -6,7 +6,7 @@ use crate::http::Op;
 use crate::view as hosts;
 use virga_api::v1::{Accepted, DiskCreate, DiskUpdate, MediaUpdate, NicCreate, NicUpdate};
 use virga_model::role::Privilege;
-use virga_model::vm::{DiskSpec, Vm, VmSpec};
+use virga_model::vm::{DiskSpec, {DiskMode, Vm, VmSpec}};
 use virga_model::{DataStoreId, DiskId, Error, NicId};
 use virga_store::Tx;
 
@@ -77,17 +77,42 @@ pub async fn disk_update(op: &Op, vm: &str, disk: DiskId, b: &DiskUpdate, dry_ru
     end(op, tx, before, after, dry_run).await
 }
 
-/// Detaches a disk and removes its data.
+/// Detaches a disk, and removes its data unless it is to be kept. A disk that is detached already loses its data.
+///
+/// # Errors
+/// As [`edit::update`]; Conflict when the data of such a disk cannot be kept.
+pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, keep: bool, dry_run: bool) -> Result<Accepted, Error> {
+    let (tx, before) = begin(op, vm, dry_run).await?;
+    let mut after = before.clone();
+    let Some(at) = after.spec.disks.iter().position(|d| d.id == disk) else {
+        let known = after.spec.detached.len();
+        after.spec.detached.retain(|d| d.id != disk || keep);
+        if after.spec.detached.len() == known && !after.spec.detached.iter().any(|d| d.id == disk) {
+            return Err(Error::not_found("disk", disk));
+        }
+        return end(op, tx, before, after, dry_run).await;
+    };
+    let detached = after.spec.disks.remove(at);
+    if keep {
+        if detached.mode == DiskMode::Dependent {
+            return Err(Error::conflict(format!("Disk {disk} is dependent: snapshots include it, so that it has no data of its own to keep."))
+                .with_hint("Make it independent_persistent first; that needs a VM without snapshots."));
+        }
+        after.spec.detached.push(detached);
+    }
+    end(op, tx, before, after, dry_run).await
+}
+
+/// Attaches a disk again that was detached and has kept its data.
 ///
 /// # Errors
 /// As [`edit::update`].
-pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, dry_run: bool) -> Result<Accepted, Error> {
+pub async fn disk_reattach(op: &Op, vm: &str, disk: DiskId, dry_run: bool) -> Result<Accepted, Error> {
     let (tx, before) = begin(op, vm, dry_run).await?;
     let mut after = before.clone();
-    after.spec.disks.retain(|d| d.id != disk);
-    if after.spec.disks.len() == before.spec.disks.len() {
-        return Err(Error::not_found("disk", disk));
-    }
+    let at = after.spec.detached.iter().position(|d| d.id == disk).ok_or_else(|| Error::not_found("detached disk", disk))?;
+    let again = after.spec.detached.remove(at);
+    after.spec.disks.push(again);
     end(op, tx, before, after, dry_run).await
 }
 

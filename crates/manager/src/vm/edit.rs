@@ -83,7 +83,8 @@ pub(crate) async fn to(op: &Op, tx: &mut Tx, room: &mut Room, before: Vm, mut af
     }
     free(tx, &before).await?;
     room.fits(op, tx, &before, &after.spec, active(&before), matters(&before)).await?;
-    plan.extend(steps.iter().map(|s| planned(s, &before)));
+    plan.extend(steps.iter().map(|s| planned(s, &before, &after)));
+    plan.extend(removed(&before, &after));
     let detail = plan.iter().map(|p| p.what.as_str()).collect::<Vec<_>>().join("; ");
     after.former_spec = (after.spec != before.spec).then(|| before.spec.clone());
     after.generation = before.generation + 1;
@@ -119,8 +120,16 @@ fn words(before: &Vm, after: &Vm) -> Vec<PlanStep> {
     plan
 }
 
-fn planned(s: &Step, vm: &Vm) -> PlanStep {
+/// Detached disks whose data goes.
+fn removed<'a>(before: &'a Vm, after: &'a Vm) -> impl Iterator<Item = PlanStep> + 'a {
+    let there = |d: &virga_model::vm::DiskSpec| after.spec.disks.iter().chain(&after.spec.detached).any(|n| n.id == d.id);
+    let gone = before.spec.detached.iter().filter(move |d| !there(d));
+    gone.map(|d| step(format!("remove the detached disk {}; its data is removed for good", d.id)))
+}
+
+fn planned(s: &Step, vm: &Vm, after: &Vm) -> PlanStep {
     let what = match s {
+        Step::DetachDisk(d) if after.spec.detached.iter().any(|k| k.id == d.id) => format!("{}; its data stays", Step::DetachDisk(d.clone()).text()),
         Step::DetachDisk(d) if vm.spec.layers.list.is_empty() => format!("{}; its data is removed for good", Step::DetachDisk(d.clone()).text()),
         Step::DetachDisk(d) => format!("{}; its data is removed, but for what snapshots have of it", Step::DetachDisk(d.clone()).text()),
         other => other.text(),

@@ -121,6 +121,13 @@ impl Fixture {
         let binding = self.w.post("/v1/role-bindings", grant).await.is(201).body["id"].clone();
         let token = self.w.post("/v1/tokens", json!({"name": "t", "valid_s": 3600})).await.is(201).body["token"]["id"].clone();
         let spare = self.w.post("/v1/images", json!({"name": format!("spare{n}")})).await.is(201).body["id"].clone();
+        // At rest, so that nothing changes by itself.
+        let schedule = json!({
+            "name": format!("schedule{n}"), "selector": {"env": "prod"}, "rule": {"every": "hours", "hours": 6}, "time_zone": "UTC",
+            "work": {"do": "snapshot"}, "keep": {"count": 3}, "enabled": false
+        });
+        let schedule = self.w.post("/v1/schedules", schedule).await.is(201).body["id"].clone();
+        self.known.insert("schedule".into(), schedule);
         let network = json!({"name": format!("net{n}"), "spec": {"kind": "ovs", "bridge": format!("b{n}")}});
         let network = self.w.post("/v1/networks", network).await.is(201).body["id"].clone();
         self.known.extend([("user", user), ("binding", binding), ("token", token), ("spare", spare), ("network", network)].map(|(k, v)| (k.to_string(), v)));
@@ -146,6 +153,10 @@ impl Fixture {
             "size_bytes" => json!(2u64 << 30),
             "vms" => json!([self.known["vm"]]),
             "valid_s" => json!(3600),
+            "time_zone" => json!("Europe/Berlin"),
+            "enabled" => json!(false),
+            "keep" => json!({"count": 3}),
+            "rule" => json!({"every": "day", "at": ["02:30"]}),
             "network" | "user" | "package" => self.known[field].clone(),
             _ => return None,
         })
@@ -221,6 +232,10 @@ impl Fixture {
         // A password must come, or a link to set one.
         if o.id == "user_create" && field != "password" {
             body["password"] = json!("correct horse battery staple");
+        }
+        // One VM, or those with labels.
+        if o.id == "schedule_create" && !["vm", "selector"].iter().any(|f| field.starts_with(f)) {
+            body["vm"] = self.known["vm"].clone();
         }
         if o.id != "vm_batch" {
             return;

@@ -21,6 +21,7 @@ use virga_model::host::{Host, HostCpu, HostFacts};
 use virga_model::network::{Network, NetworkSpec};
 use virga_model::order::{ActResult, CallHead, NodeAnswer, NodeCall, VmReport};
 use virga_model::role::{Role, RoleBinding, Scope};
+use virga_model::snapshot::StoredMemory;
 use virga_model::user::{ApiToken, ConsoleKind, User};
 use virga_model::vm::{Desired, Observed, VmState};
 use virga_model::{Error, HostId, NetworkId, RoleBindingId, Time, TokenId, UserId, VmId};
@@ -50,6 +51,7 @@ impl FakeNodes {
         match call {
             NodeCall::EnsureVm { order } => {
                 (o.generation, o.settled) = (order.generation, true);
+                o.memories = order.spec.layers.memories.iter().map(|s| StoredMemory { snapshot: *s, bytes: 1 << 20, paused_ms: Some(40) }).collect();
                 o.state = match order.desired {
                     Desired::Running => VmState::Running,
                     Desired::Paused => VmState::Paused,

@@ -64,6 +64,7 @@ impl<'a> Cells<'a> {
         c.vms();
         c.hosts();
         c.others();
+        c.schedules();
         c.lists();
         c.bodies();
         c.list
@@ -126,13 +127,14 @@ impl<'a> Cells<'a> {
         self.add("data_store_create", "POST", "/v1/data-stores", json!({"name": "!", "spec": spec}), none);
         self.add("user_create", "POST", "/v1/users", json!({"name": "!", "password": "x"}), none);
         self.add("token_create", "POST", "/v1/tokens", json!({"name": "t", "valid_s": 1}), none);
+        self.add("schedule_create", "POST", "/v1/schedules", schedule("!"), none);
         self.add("console_connect", "GET", "/v1/consoles/vc_nothing", Value::Null, none);
     }
 
     fn vms(&mut self) {
         let (disk, nic, drive) = (self.f.disk.clone(), self.f.nic.clone(), self.f.drive.clone());
         let disk_body = json!({"size_bytes": 1u64 << 30});
-        let operations: [(&str, &'static str, String, Value); 20] = [
+        let operations: [(&str, &'static str, String, Value); 21] = [
             ("vm_view", "GET", String::new(), Value::Null),
             ("vm_stats", "GET", "/stats".into(), Value::Null),
             ("vm_screenshot", "GET", "/screenshot".into(), Value::Null),
@@ -143,6 +145,7 @@ impl<'a> Cells<'a> {
             ("vm_disk_attach", "POST", "/disks?dry_run=true".into(), disk_body.clone()),
             ("vm_disk_update", "PATCH", format!("/disks/{disk}?dry_run=true"), json!({"size_bytes": 2u64 << 30})),
             ("vm_disk_detach", "DELETE", format!("/disks/{disk}?dry_run=true"), Value::Null),
+            ("vm_disk_reattach", "POST", format!("/disks/{NO_ID}/attach?dry_run=true"), Value::Null),
             ("vm_media_change", "PUT", format!("/cdroms/{drive}?dry_run=true"), json!({})),
             ("vm_nic_attach", "POST", "/nics?dry_run=true".into(), json!({"network": "nat"})),
             ("vm_nic_update", "PATCH", format!("/nics/{nic}?dry_run=true"), json!({"link_up": false})),
@@ -212,6 +215,15 @@ impl<'a> Cells<'a> {
         self.each("token_delete", "DELETE", &tokens, |w| (format!("/v1/tokens/{w}"), Value::Null));
     }
 
+    /// Schedules that are not there: others' are not told from them (tests/api).
+    fn schedules(&mut self) {
+        let missing = [(NO_ID.to_string(), About::Missing, Object::Token(false)), (missing_name(), About::Missing, Object::Token(false))];
+        self.each("schedule_view", "GET", &missing, |w| (format!("/v1/schedules/{w}"), Value::Null));
+        self.each("schedule_update", "PATCH", &missing, |w| (format!("/v1/schedules/{w}"), json!({"enabled": false})));
+        self.each("schedule_run", "POST", &missing, |w| (format!("/v1/schedules/{w}/run"), Value::Null));
+        self.each("schedule_delete", "DELETE", &missing, |w| (format!("/v1/schedules/{w}"), Value::Null));
+    }
+
     fn may_everywhere(&self, privilege: &str) -> bool {
         self.p.rights.as_ref().is_some_and(|r| r.everywhere(privilege))
     }
@@ -230,6 +242,7 @@ impl<'a> Cells<'a> {
             ("data_store_list", "/v1/data-stores", "name host"),
             ("user_list", "/v1/users", "name"),
             ("token_list", "/v1/tokens", "name user"),
+            ("schedule_list", "/v1/schedules", "name -next_at owner"),
             ("role_binding_list", "/v1/role-bindings", "user role"),
             ("audit_list", "/v1/audit", "-id actor"),
             ("audit_anchor_list", "/v1/audit/anchors", "seq"),
@@ -294,6 +307,11 @@ impl<'a> Cells<'a> {
             last.key = Some(REPLAY_KEY.into());
         }
     }
+}
+
+/// A schedule of that name.
+pub fn schedule(name: &str) -> Value {
+    json!({"name": name, "selector": {"env": "prod"}, "rule": {"every": "hours", "hours": 6}, "time_zone": "UTC", "work": {"do": "snapshot"}, "keep": {"count": 3}})
 }
 
 /// The key of a request of the victim that others repeat.

@@ -177,6 +177,10 @@ async fn snapshot(tx: &mut Tx, vm: &Vm) {
         spec: vm.spec.clone(),
         generation: 1,
         created_at: vm.created_at,
+        memory_bytes: None,
+        paused_ms: None,
+        schedule: None,
+        scheduled_at: None,
     };
     virga_store::snapshot::insert(tx, &row).await.unwrap();
 }

@@ -9,7 +9,7 @@ use virga_model::task::TaskKind;
 use virga_model::vm::{Desired, VmState};
 
 /// Effects that a guest notices, and that must never be made twice for one task.
-const ONCE: [&str; 5] = [" start ", " reset ", " reboot ", " hibernate ", " discard_saved "];
+const ONCE: [&str; 6] = [" start ", " memory_restore ", " reset ", " reboot ", " hibernate ", " discard_saved "];
 
 /// Checks everything but the task's own state; `what` says in which run.
 pub async fn quiet(cloud: &mut Cloud, kind: TaskKind, what: &str) {

@@ -36,6 +36,11 @@ async fn frozen(tx: &mut Tx, cloud: &Cloud, but: Option<SnapshotId>) -> BTreeSet
     virga_store::snapshot::of_vm(tx, cloud.vm_id).await.unwrap().iter().filter(|s| Some(s.id) != but).map(|s| s.layer).collect()
 }
 
+/// Whether the n-th snapshot holds the guest's memory: all but the third, so that both kinds stand beside each other.
+fn with_memory(n: u128) -> bool {
+    n != 3
+}
+
 /// Takes the n-th snapshot.
 pub async fn take(cloud: &Cloud, n: u128) -> Task {
     let layer = LayerId(Uuid::from_u128(100 + n));
@@ -45,30 +50,39 @@ pub async fn take(cloud: &Cloud, n: u128) -> Task {
             vm: vm.id,
             name: format!("s{n}"),
             note: String::new(),
-            kind: SnapshotKind::Ordinary,
+            kind: if with_memory(n) { SnapshotKind::Memory } else { SnapshotKind::Ordinary },
             state: SnapshotState::Creating,
             parent: vm.spec.layers.snapshot,
             layer: vm.spec.layers.top,
             spec: vm.spec.clone(),
             generation: 1,
             created_at: cloud.clock.time(),
+            memory_bytes: None,
+            paused_ms: None,
+            schedule: None,
+            scheduled_at: None,
         };
         virga_store::snapshot::insert(tx, &row).await.unwrap();
         let mut former = vm.spec.clone();
         former.layers.merges.push(Merge { from: layer, into: former.layers.top });
         vm.former_spec = Some(former);
-        vm.spec.layers.take(layer, false, row.id);
+        if with_memory(n) {
+            vm.spec.layers.take_with_memory(layer, row.id);
+        } else {
+            vm.spec.layers.take(layer, false, row.id);
+        }
     };
     cloud.change(TaskKind::SnapshotCreate, None, Some(id(n)), write).await
 }
 
-/// Goes back to the n-th snapshot and starts there.
+/// Goes back to the n-th snapshot, where the guest runs on with its memory.
 pub async fn revert(cloud: &Cloud, n: u128) -> Task {
     let write = async |tx: &mut Tx, vm: &mut virga_model::vm::Vm| {
         let to = virga_store::snapshot::get(tx, id(n)).await.unwrap().unwrap();
         let frozen = frozen(tx, cloud, None).await;
         vm.former_spec = Some(vm.spec.clone());
         vm.spec.layers.revert(to.layer, REVERTED, to.id, &frozen);
+        vm.spec.layers.resume = Some(to.id);
         (vm.desired, vm.stop_mode) = (Desired::Running, StopMode::Force);
     };
     cloud.change(TaskKind::SnapshotRevert, None, Some(id(n)), write).await
@@ -81,6 +95,7 @@ pub async fn delete(cloud: &Cloud, n: u128) -> Task {
         let frozen = frozen(tx, cloud, Some(row.id)).await;
         vm.former_spec = Some(vm.spec.clone());
         let merges = vm.spec.layers.tidy(&frozen);
+        vm.spec.layers.memories.remove(&row.id);
         assert!(merges.len() <= 1, "one in the middle, unless it was begun before");
         (row.state, row.generation) = (SnapshotState::Deleting, row.generation + 1);
         virga_store::snapshot::update(tx, &row, row.generation - 1).await.unwrap();
@@ -106,6 +121,7 @@ pub struct Written {
     last: u64,
     guest: Reads,
     snapshots: BTreeMap<SnapshotId, Reads>,
+    memories: BTreeMap<SnapshotId, u64>,
 }
 
 async fn snapshots(cloud: &Cloud) -> Vec<Snapshot> {
@@ -116,10 +132,11 @@ async fn snapshots(cloud: &Cloud) -> Vec<Snapshot> {
 impl Written {
     /// Looks, where `kind` is about snapshots.
     pub async fn look(cloud: &Cloud, kind: TaskKind) -> Written {
-        let mut w = Written { last: cloud.host.last_number(), guest: Reads::new(), snapshots: BTreeMap::new() };
+        let mut w = Written { last: cloud.host.last_number(), guest: Reads::new(), snapshots: BTreeMap::new(), memories: BTreeMap::new() };
         let Some(vm) = cloud.vm_row().await.filter(|_| matches!(kind, TaskKind::SnapshotCreate | TaskKind::SnapshotRevert | TaskKind::SnapshotDelete)) else {
             return w;
         };
+        w.memories = cloud.host.stored_memory(vm.id);
         for d in &vm.spec.disks {
             w.guest.insert(d.id, cloud.host.guest_reads(vm.id, d.id).expect("the disk is defined"));
             for s in snapshots(cloud).await {
@@ -138,6 +155,9 @@ impl Written {
                 assert_eq!(&cloud.host.reads(*disk, s.layer), before, "snapshot {} is what it was: {what}", s.name);
             }
         }
+        if !self.guest.is_empty() {
+            self.check_memories(cloud, &rows, what);
+        }
         let succeeded = task.state == TaskState::Succeeded;
         // A step back whose last tidying up was refused has failed, and still the guest is there.
         let reverted = cloud.vm_row().await.is_some_and(|v| v.spec.layers.top == Some(REVERTED));
@@ -152,11 +172,27 @@ impl Written {
             let old: BTreeSet<u64> = now.iter().copied().filter(|n| *n <= self.last).collect();
             if reverted {
                 assert_eq!(&old, &self.snapshots[&id(1)][disk], "the guest is where the snapshot was: {what}");
+                let memory = cloud.host.guest_memory(cloud.vm_id).expect("the guest runs");
+                assert!(memory == self.memories[&id(1)] || memory > self.last, "and so is its memory, which is {memory}: {what}");
             } else {
                 assert_eq!(&old, before, "the guest lost nothing: {what}");
             }
             if task.kind != TaskKind::SnapshotRevert {
                 assert_eq!(now, (1..=cloud.host.last_number()).collect(), "nor of what it wrote meanwhile: {what}");
+            }
+        }
+    }
+
+    /// Memory lies stored for every snapshot that has some and for no other, and is that of the moment of its disks.
+    fn check_memories(&self, cloud: &Cloud, rows: &[Snapshot], what: &str) {
+        let stored = cloud.host.stored_memory(cloud.vm_id);
+        let wanted: BTreeSet<SnapshotId> = rows.iter().filter(|s| s.kind == SnapshotKind::Memory).map(|s| s.id).collect();
+        assert_eq!(stored.keys().copied().collect::<BTreeSet<_>>(), wanted, "stored memory is that of the rows: {what}");
+        for s in rows.iter().filter(|s| s.kind == SnapshotKind::Memory) {
+            assert!(s.memory_bytes.is_some(), "the row tells its size: {what}");
+            for disk in self.guest.keys() {
+                let last = cloud.host.reads(*disk, s.layer).last().copied();
+                assert_eq!(Some(stored[&s.id]), last, "memory and disks of {} are of one moment: {what}", s.name);
             }
         }
     }

@@ -159,6 +159,7 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
         cdroms: Vec::new(),
         cloud_init: None::<CloudInit>,
         layers: Default::default(),
+        detached: Vec::new(),
     };
     spec.normalize();
     spec

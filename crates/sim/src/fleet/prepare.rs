@@ -191,6 +191,7 @@ fn vm(c: &Common, host: HostId, n: usize, macs: &mut HashSet<String>) -> (Vm, Vm
         keep_layers: Vec::new(),
         former_spec: None,
         stores: Vec::new(),
+        keep_memories: Vec::new(),
     };
     (vm, order)
 }

@@ -390,7 +390,9 @@ fn w4_nothing_is_left_over(ctx: &Ctx, l: &Look) {
                 // A guest whose memory is saved goes on with the files that it had.
                 Some(v) if v.observed.state == VmState::Hibernated => {}
                 // A disk that was detached while the guest could not let it go goes with its next stop.
-                Some(v) if !v.spec.disks.iter().any(|s| s.id == d.id) && v.observed.pending.is_empty() && v.observed.error.is_none() => {
+                Some(v)
+                    if !v.spec.disks.iter().chain(&v.spec.detached).any(|s| s.id == d.id) && v.observed.pending.is_empty() && v.observed.error.is_none() =>
+                {
                     ctx.violated("W4", &format!("{} has a disk of {} that is in no specification", site.name, d.vm));
                 }
                 Some(_) => {}

@@ -18,12 +18,13 @@ use virga_agent::record::Record;
 use virga_model::change::Change;
 use virga_model::data_store::StoreFact;
 use virga_model::host::HostFacts;
-use virga_model::layer::Merge;
+use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
+use virga_model::snapshot::StoredMemory;
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{AgentState, Desired, DiskSpec, GuestInfo, StopMode, VmState};
-use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, NetworkId, Time, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, NetworkId, SnapshotId, Time, VmId};
 
 /// Milliseconds after which a step on a hypervisor that hangs is given up.
 const HANG_MS: u64 = 10_000;
@@ -302,6 +303,23 @@ impl Hypervisor for Machine {
         self.after(r).await
     }
 
+    async fn memory_store(&self, order: &VmOrder, layer: Layer) -> Result<StoredMemory> {
+        self.ask().await?;
+        self.store().await?;
+        self.ctx.say(format!("{} store memory of {} (order {})", self.disk.host, order.id, order.generation));
+        let r = self.inner.memory_store(order, layer).await;
+        self.after(r).await
+    }
+
+    async fn memory_restore(&self, order: &VmOrder, snapshot: SnapshotId) -> Result<Started> {
+        let head = self.judge(order.id, Deed::Start);
+        self.ask().await?;
+        self.store().await?;
+        self.witness(order.id, Deed::Start, &head);
+        let r = self.inner.memory_restore(order, snapshot).await;
+        self.after(r).await
+    }
+
     async fn guest_info(&self, vm: VmId) -> Result<GuestInfo> {
         self.ask().await?;
         let info = self.inner.guest_info(vm).await;
@@ -397,6 +415,17 @@ impl Volumes for Machine {
             return Ok(());
         }
         let r = self.inner.disk_remove(vm, store, disk, None).await;
+        self.after(r).await
+    }
+
+    async fn memories(&self, vm: VmId) -> Result<Vec<SnapshotId>> {
+        self.store().await?;
+        self.inner.memories(vm).await
+    }
+
+    async fn memory_remove(&self, vm: VmId, snapshot: SnapshotId) -> Result<()> {
+        self.store().await?;
+        let r = self.inner.memory_remove(vm, snapshot).await;
         self.after(r).await
     }
 

@@ -245,12 +245,12 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
             let row = virga_store::vm::by_ref(&mut tx, name, &Visible::everything()).await?;
             drop(tx);
             let disk = row.and_then(|v| v.spec.disks.last().map(|d| d.id)).ok_or_else(|| Error::not_found("disk", "of this VM"))?;
-            vm::device::disk_detach(op, name, disk, false).await
+            vm::device::disk_detach(op, name, disk, false, false).await
         }
         Command::SnapshotCreate { vm, name } => {
             vm::snapshot::create(op, vm, &SnapshotCreate { name: name.clone(), note: String::new(), kind: None }, false).await
         }
-        Command::SnapshotRevert { vm, name } => vm::snapshot::revert(op, vm, name, &SnapshotRevert { start: true }, false).await,
+        Command::SnapshotRevert { vm, name } => vm::snapshot::revert(op, vm, name, &SnapshotRevert { start: true, memory: None }, false).await,
         Command::SnapshotDelete { vm, name } => vm::snapshot::delete(op, vm, name, false).await,
         Command::NicAdd { vm: name } => {
             vm::device::nic_attach(op, name, &NicCreate { network: super::NETWORK_NAME.into(), model: None, mac: None }, false).await

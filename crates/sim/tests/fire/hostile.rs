@@ -9,12 +9,13 @@ use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Journa
 use virga_model::change::Change;
 use virga_model::data_store::StoreFact;
 use virga_model::host::HostFacts;
-use virga_model::layer::Merge;
+use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
+use virga_model::snapshot::StoredMemory;
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo};
-use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, Time, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, SnapshotId, Time, VmId};
 use virga_sim::{MemoryJournal, SimHost};
 
 /// How questions to the hypervisor as a whole are answered.
@@ -139,6 +140,14 @@ impl Hypervisor for Hostile {
         self.one(order.id).await?;
         self.sim.change_live(order, change).await
     }
+    async fn memory_store(&self, order: &VmOrder, layer: Layer) -> Result<StoredMemory> {
+        self.one(order.id).await?;
+        self.sim.memory_store(order, layer).await
+    }
+    async fn memory_restore(&self, order: &VmOrder, snapshot: SnapshotId) -> Result<Started> {
+        self.one(order.id).await?;
+        self.sim.memory_restore(order, snapshot).await
+    }
     async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         self.one(order.id).await?;
         self.sim.merge(order, disk, merge, progress).await
@@ -201,6 +210,12 @@ impl Volumes for Hostile {
     }
     async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
         self.sim.disk_remove(vm, store, disk, layer).await
+    }
+    async fn memories(&self, vm: VmId) -> Result<Vec<SnapshotId>> {
+        self.sim.memories(vm).await
+    }
+    async fn memory_remove(&self, vm: VmId, snapshot: SnapshotId) -> Result<()> {
+        self.sim.memory_remove(vm, snapshot).await
     }
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
         self.sim.vm_files_remove(vm).await

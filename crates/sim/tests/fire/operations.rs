@@ -55,8 +55,42 @@ fn layer(n: u128) -> LayerId {
 fn layered(generation: i64, layers: u128) -> VmOrder {
     let mut o = order(1, generation, Desired::Running);
     for n in 1..=layers {
-        o.spec.layers.take(layer(n), false, SnapshotId(Uuid::from_u128(200 + n)));
+        o.spec.layers.done();
+        if n == REMEMBERED {
+            o.spec.layers.take_with_memory(layer(n), snapshot_id(n));
+        } else {
+            o.spec.layers.take(layer(n), false, snapshot_id(n));
+        }
     }
+    o
+}
+
+/// The snapshot that holds the guest's memory.
+const REMEMBERED: u128 = 3;
+
+fn snapshot_id(n: u128) -> SnapshotId {
+    SnapshotId(Uuid::from_u128(200 + n))
+}
+
+/// A snapshot with memory is taken.
+fn remembered() -> VmOrder {
+    layered(4, REMEMBERED)
+}
+
+/// Back to the snapshot with memory: the guest runs on where it was.
+fn resumed() -> VmOrder {
+    let mut o = layered(5, REMEMBERED);
+    o.spec.layers.done();
+    o.spec.layers.revert(Some(layer(2)), layer(9), snapshot_id(REMEMBERED), &[None, Some(layer(1)), Some(layer(2))].into());
+    o.spec.layers.resume = Some(snapshot_id(REMEMBERED));
+    o
+}
+
+/// The snapshot with memory goes, its layers stay.
+fn forgotten() -> VmOrder {
+    let mut o = layered(5, REMEMBERED);
+    o.spec.layers.done();
+    o.spec.layers.memories.clear();
     o
 }
 
@@ -71,11 +105,11 @@ fn merged() -> VmOrder {
 /// Back to the first of three snapshots; the others stay, what was written since goes.
 fn reverted() -> VmOrder {
     let mut o = layered(5, 3);
-    o.spec.layers.revert(None, layer(9), SnapshotId(Uuid::from_u128(201)), &[None, Some(layer(1)), Some(layer(2))].into());
+    o.spec.layers.revert(None, layer(9), snapshot_id(1), &[None, Some(layer(1)), Some(layer(2))].into());
     o
 }
 
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 20] = [
     Operation { name: "create", before: None, order: || order(1, 1, Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "start", before: Some(Desired::Stopped), order: || to(Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "stop", before: Some(Desired::Running), order: || to(Desired::Stopped), act: None, drops: false, layers: 0, ends: VmState::Stopped },
@@ -125,6 +159,9 @@ const OPERATIONS: [Operation; 17] = [
     Operation { name: "snapshot", before: Some(Desired::Running), order: || layered(2, 1), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "merge", before: Some(Desired::Running), order: merged, act: None, drops: false, layers: 3, ends: VmState::Running },
     Operation { name: "revert", before: Some(Desired::Running), order: reverted, act: None, drops: false, layers: 3, ends: VmState::Running },
+    Operation { name: "remember", before: Some(Desired::Running), order: remembered, act: None, drops: false, layers: 2, ends: VmState::Running },
+    Operation { name: "run_on", before: Some(Desired::Running), order: resumed, act: None, drops: false, layers: 3, ends: VmState::Running },
+    Operation { name: "forget", before: Some(Desired::Running), order: forgotten, act: None, drops: false, layers: 3, ends: VmState::Running },
 ];
 
 /// Times that a call is repeated until it is answered.
@@ -185,7 +222,7 @@ async fn check(lab: &mut Lab, op: &Operation, from: usize, what: &str) {
     assert_eq!((told.state, told.settled, &told.error), (op.ends, true, &None), "{what}");
     assert!(told.drift.is_empty(), "{what}: {:?}", told.drift);
     let log = lab.host.sim.log();
-    for effect in [" start ", " reset ", " reboot ", " hibernate ", " discard_saved "] {
+    for effect in [" start ", " memory_restore ", " reset ", " reboot ", " hibernate ", " discard_saved "] {
         let times = log.iter().skip(from).filter(|l| l.contains(effect)).count();
         assert!(times <= 1, "{what}: {effect} was done {times} times: {log:?}");
     }
@@ -200,6 +237,8 @@ async fn check(lab: &mut Lab, op: &Operation, from: usize, what: &str) {
         let files = 1 + spec.layers.list.len();
         let wanted: Vec<_> = spec.disks.iter().flat_map(|d| std::iter::repeat_n((d.id, d.size_bytes), files)).collect();
         assert_eq!(disks, wanted, "{what}: disks are those of the order");
+        let memories: Vec<_> = lab.host.sim.stored_memory(vm(1)).into_keys().collect();
+        assert_eq!(memories, Vec::from_iter(spec.layers.memories), "{what}: stored memory is that of the order");
         assert_eq!(lab.host.sim.domain_order(vm(1)).expect("a definition").spec.disks, (op.order)().spec.disks, "{what}");
     }
 }
@@ -235,7 +274,10 @@ macro_rules! every_operation {
     };
 }
 
-every_operation!(create, start, stop, shutdown, pause, resume, hibernate, wake, discard, edit, grow, reset, reboot, remove, snapshot, merge, revert);
+every_operation!(
+    create, start, stop, shutdown, pause, resume, hibernate, wake, discard, edit, grow, reset, reboot, remove, snapshot, merge, revert, remember, run_on,
+    forget
+);
 
 #[tokio::test]
 async fn no_step_of_the_agent_is_without_an_operation_that_reaches_it() {

@@ -41,6 +41,63 @@ function detach(vm: Vm): Action<Disk & { n: number; name: string }> {
   }
 }
 
+/** Detaching, with the data kept: for disks that snapshots leave out. */
+function detachKeeping(vm: Vm): Action<Disk & { n: number; name: string }> {
+  return {
+    id: 'disk-detach-keeping',
+    label: 'vm.diskDetachKeep',
+    group: 1,
+    confirm: ([d], t) => ({ text: t('vm.diskDetachKeepText', { n: d?.n ?? 0, name: vm.name, size: size(d?.size_bytes) }) }),
+    run: (d) => api.delete('/v1/vms/{vm}/disks/{disk}', { path: { vm: vm.id, disk: d.id }, query: { keep: true } }),
+  }
+}
+
+/** Attaching again what was detached. */
+function reattach(vm: Vm): Action<Disk & { n: number; name: string }> {
+  return {
+    id: 'disk-reattach',
+    label: 'vm.diskReattach',
+    group: 1,
+    run: (d) => api.post('/v1/vms/{vm}/disks/{disk}/attach', { path: { vm: vm.id, disk: d.id } }),
+  }
+}
+
+/** Disks that were detached and keep their data. */
+function Detached({ vm, may }: { vm: Vm; may: boolean }) {
+  const t = useT()
+  const start = useStartAction()
+  const rows: Row[] = (vm.spec.detached ?? []).map((d, n) => ({ ...d, n }))
+  if (rows.length === 0) return null
+  const named = (d: Row) => ({ ...d, name: `${vm.name}-${d.id}` })
+  return (
+    <Panel title={t('vm.diskDetached')}>
+      <Plain<Row>
+        label={t('vm.diskDetached')}
+        rows={rows}
+        id={(d) => d.id}
+        columns={[
+          [t('vm.disk'), (d) => <span className="mono">{d.id}</span>],
+          [t('vm.size'), (d) => size(d.size_bytes)],
+          [t('vm.diskMode'), (d) => d.mode],
+          [
+            '',
+            (d) => (
+              <span className="row tight">
+                <Button size="small" disabled={!may} onClick={() => start(reattach(vm), [named(d)])}>
+                  {t('vm.diskReattach')}
+                </Button>
+                <Button size="small" danger disabled={!may} onClick={() => start(detach(vm), [named(d)])}>
+                  {t('vm.diskRemove')}
+                </Button>
+              </span>
+            ),
+          ],
+        ]}
+      />
+    </Panel>
+  )
+}
+
 export default function DisksTab({ vm }: { vm: Vm }) {
   const t = useT()
   const start = useStartAction()
@@ -90,6 +147,15 @@ export default function DisksTab({ vm }: { vm: Vm }) {
                     <Button size="small" disabled={!may} onClick={() => setOpen(d)}>
                       {t('ui.edit')}
                     </Button>
+                    {d.mode && d.mode !== 'dependent' && (
+                      <Button
+                        size="small"
+                        disabled={!may}
+                        onClick={() => start(detachKeeping(vm), [{ ...d, name: `${vm.name}-${d.n}` }])}
+                      >
+                        {t('vm.diskDetachKeep')}
+                      </Button>
+                    )}
                     <Button
                       size="small"
                       danger
@@ -105,6 +171,7 @@ export default function DisksTab({ vm }: { vm: Vm }) {
           />
         )}
       </Panel>
+      <Detached vm={vm} may={may} />
       {drives.length > 0 && (
         <Panel title={t('vm.cdroms')}>
           <Plain
