@@ -41,7 +41,7 @@ impl Attempt<'_> {
                 let chain = crate::layer::files(order, disk, &there);
                 let [.., below, Some(top)] = chain.as_slice() else { continue };
                 if Some(*top) == order.spec.layers.top {
-                    step(Step::DiskRemove, self.host.disk_remove(order.id, disk.id, Some(*top))).await?;
+                    step(Step::DiskRemove, self.host.disk_remove(order.id, disk.store, disk.id, Some(*top))).await?;
                     step(Step::LayerEnsure, self.host.layer_ensure(order.id, disk, *top, *below)).await?;
                 }
             }

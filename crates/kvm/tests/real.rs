@@ -704,7 +704,7 @@ async fn a_guest_lives_on_a_shared_data_store() {
     in_guest(&lab, vm, "echo before > /mark; sync").await;
 
     // A layer put on top and merged again while the guest runs.
-    let layer = Layer { id: specs::id(0x90), parent: None, consistent: false };
+    let layer = Layer { id: specs::id(0x90), parent: None, consistent: false, memory: None };
     o.spec.layers.list.push(layer);
     o.spec.layers.top = Some(layer.id);
     k.layer_ensure(vm, &o.spec.disks[0], layer.id, None).await.unwrap();

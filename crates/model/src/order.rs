@@ -52,6 +52,9 @@ pub struct VmOrder {
     /// The data stores that disks of this order lie on, those of `keep_disks` too, other than the host's local one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stores: Vec<StoreRef>,
+    /// Stored memory of the former specification, whose files must stay as long.
+    #[serde(default)]
+    pub keep_memories: Vec<crate::SnapshotId>,
 }
 
 impl VmOrder {
@@ -71,9 +74,6 @@ pub struct StoreRef {
     pub name: String,
     /// Where it is.
     pub spec: DataStoreSpec,
-    /// Stored memory of the former specification, whose files must stay as long.
-    #[serde(default)]
-    pub keep_memories: Vec<crate::SnapshotId>,
 }
 
 /// An image as an agent needs to know it.

@@ -43,7 +43,7 @@ impl Link for FakeManager {
         }
         let watch = self.watch.lock().unwrap();
         let stores = (stores_digest(&watch) != report.stores_digest).then(|| watch.clone());
-        Ok(ReportAck { behind: std::mem::take(&mut *self.behind.lock().unwrap()), ..ReportAck { stores, ..ReportAck::default() })
+        Ok(ReportAck { behind: std::mem::take(&mut *self.behind.lock().unwrap()), stores, ..ReportAck::default() })
     }
 
     async fn fetch_image(&self, _image: &ImageRef, offset: u64) -> Result<BoxStream<'static, Result<Vec<u8>>>> {

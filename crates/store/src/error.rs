@@ -136,7 +136,7 @@ pub(crate) fn passes_by_itself(e: &sqlx::Error) -> bool {
 }
 
 /// Tables with unique columns, and what people call their rows.
-const NOUNS: [(&str, &str); 14] = [
+const NOUNS: [(&str, &str); 15] = [
     ("account", "user"),
     ("role_binding", "role binding"),
     ("session", "session"),

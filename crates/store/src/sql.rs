@@ -71,7 +71,6 @@ impl From<u64> for Arg {
 impl From<Option<u64>> for Arg {
     fn from(v: Option<u64>) -> Arg {
         v.map_or(Arg::Int(None), Arg::from)
-        Arg::Int(v.map(|v| i64::try_from(v).unwrap_or(i64::MAX)))
     }
 }
 

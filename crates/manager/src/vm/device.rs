@@ -6,7 +6,9 @@ use crate::http::Op;
 use crate::view as hosts;
 use virga_api::v1::{Accepted, DiskCreate, DiskUpdate, MediaUpdate, NicCreate, NicUpdate};
 use virga_model::role::Privilege;
-use virga_model::vm::{DiskSpec, {DiskMode, Vm, VmSpec}};
+use virga_model::vm::{
+    DiskSpec, {DiskMode, Vm, VmSpec},
+};
 use virga_model::{DataStoreId, DiskId, Error, NicId};
 use virga_store::Tx;
 

@@ -344,7 +344,8 @@ impl Hypervisor for Machine {
         }
         let r = self.inner.merge(order, disk, merge, progress).await;
         if self.ctx.planted(Plant::MergeTakesTheLower) {
-            self.inner.disk_remove(order.id, disk, merge.into).await?;
+            let store = order.spec.disks.iter().find(|d| d.id == disk).and_then(|d| d.store);
+            self.inner.disk_remove(order.id, store, disk, merge.into).await?;
         }
         self.after(r).await
     }
