@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use virga_model::change::{When, diff};
+use virga_model::disk::DiskWorkDone;
 use virga_model::order::{ACTS_REMEMBERED, ActResult, VmOrder};
 use virga_model::vm::{Desired, Drift, VmSpec, VmState};
 use virga_model::{Error, Time};
@@ -46,6 +47,9 @@ pub struct Record {
     /// Newest acts.
     #[serde(default)]
     pub acts: Vec<ActResult>,
+    /// What became of the work on disk files.
+    #[serde(default, skip_serializing_if = "DiskWorkDone::is_none")]
+    pub disk_work: DiskWorkDone,
     /// The VM is gone from this host since then; what is left is a memory that refuses older orders.
     #[serde(default)]
     pub gone_at: Option<Time>,
@@ -68,12 +72,17 @@ impl Record {
             started_at: None,
             merge_error: None,
             acts: Vec::new(),
+            disk_work: DiskWorkDone::default(),
             gone_at: None,
         }
     }
 
     /// Takes a newer order.
     pub fn take(&mut self, order: VmOrder) {
+        // The report about what left stays until somebody asks for something else.
+        if order.spec.disk_work.leaving != self.order.spec.disk_work.leaving {
+            self.disk_work.erased.clear();
+        }
         self.order = order;
         self.settled = false;
         self.error = None;

@@ -71,13 +71,15 @@ fn lines(folder: &str) -> Vec<(String, String)> {
 }
 
 /// Effects of the agent's host and journal, and of the manager's task engine, as they stand in the text.
-const AGENT_EFFECTS: [&str; 21] = [
+const AGENT_EFFECTS: [&str; 23] = [
     ".image_write(",
     ".image_commit(",
     ".image_remove(",
     ".disk_ensure(",
     ".disk_grow(",
     ".disk_remove(",
+    ".disk_reclaim(",
+    ".disk_erase(",
     ".vm_files_remove(",
     ".define(&",
     ".undefine(",

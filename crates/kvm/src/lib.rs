@@ -10,6 +10,7 @@ mod console;
 mod convert;
 pub mod domain_xml;
 pub mod domain_xml_read;
+mod erase;
 mod facts;
 mod files;
 #[doc(hidden)]
@@ -24,6 +25,8 @@ mod networks;
 mod nodes;
 pub mod paths;
 mod program;
+mod provision;
+mod reclaim;
 mod screenshot;
 mod seed;
 mod volumes;
@@ -79,6 +82,7 @@ impl Kvm {
                 files::folder(folder, 0o711)?;
             }
             files::folder(&made.images(), 0o711)?;
+            files::folder(&made.shared(), 0o711)?;
             files::folder(&made.vms(), 0o711)
         })
         .await?;

@@ -107,6 +107,10 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        provisioning: Default::default(),
+        format: Default::default(),
+        discard: Default::default(),
+        sharing: Default::default(),
     };
     VmOrder {
         id: VmId(Uuid::from_u128(n)),

@@ -1,10 +1,13 @@
 //! Specifications for tests.
 #![allow(dead_code)]
 
+pub mod host;
+
 use uuid::Uuid;
 use virga_kvm::domain_xml::HostView;
 use virga_kvm::paths::Paths;
 use virga_model::cloud_init::CloudInit;
+use virga_model::disk::{Discard, DiskFormat, Provisioning};
 use virga_model::image::ImageFormat;
 use virga_model::network::NetworkSpec;
 use virga_model::order::{ImageRef, NetworkRef, VmOrder};
@@ -19,7 +22,19 @@ pub fn id<T: From<Uuid>>(n: u128) -> T {
 }
 
 pub fn disk(n: u128, image: Option<u128>, bus: DiskBus, cache: DiskCache) -> DiskSpec {
-    DiskSpec { id: id::<DiskId>(0xd00 + n), size_bytes: 1 << 30, image: image.map(id), bus, cache, mode: Default::default(), limits: Default::default() }
+    DiskSpec {
+        id: id::<DiskId>(0xd00 + n),
+        size_bytes: 1 << 30,
+        image: image.map(id),
+        bus,
+        cache,
+        mode: Default::default(),
+        limits: Default::default(),
+        provisioning: Default::default(),
+        format: Default::default(),
+        discard: Default::default(),
+        sharing: Default::default(),
+    }
 }
 
 pub fn nic(n: u128, network: u128, model: NicModel) -> NicSpec {
@@ -47,6 +62,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         cdroms: vec![],
         cloud_init: None,
         layers: Default::default(),
+        disk_work: Default::default(),
     };
     VmOrder {
         id: id::<VmId>(n),
@@ -92,6 +108,22 @@ pub fn all() -> Vec<(&'static str, VmOrder, HostView)> {
     o.spec.nics = vec![nic(0, 0xc0, NicModel::Virtio), nic(1, 0xc0, NicModel::E1000), nic(2, 0xc0, NicModel::Rtl8139)];
     o.spec.cpu.mode = CpuMode::Custom { model: "Westmere".into() };
     out.push(("uefi-device-mix", o, host("mix")));
+
+    // Every kind of disk; the second has been frozen once, the third is a copy of its image.
+    let mut o = order(9, "kinds");
+    o.spec.disks = [DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Qcow2, DiskFormat::Raw]
+        .into_iter()
+        .zip([Provisioning::Thin, Provisioning::Thin, Provisioning::ThickLazy, Provisioning::ThickLazy, Provisioning::ThickEager, Provisioning::ThickEager])
+        .zip(0..)
+        .map(|((format, provisioning), n)| {
+            let discard = if provisioning == Provisioning::Thin { Discard::Unmap } else { Discard::Off };
+            let mode = if n < 2 { DiskMode::Dependent } else { DiskMode::IndependentPersistent };
+            DiskSpec { format, provisioning, discard, mode, ..disk(n, (n == 2).then_some(0xa0), DiskBus::Virtio, DiskCache::None) }
+        })
+        .collect();
+    o.spec.layers.since.insert(id(0xd00), id(0xe0));
+    o.spec.layers.take(id(0xe0), false, id(0xe1));
+    out.push(("disk-kinds", o, host("kinds")));
 
     let mut o = order(3, "grows");
     o.spec.cpu = CpuSpec { count: 1, max: 4, cores_per_socket: 2, mode: CpuMode::default() };

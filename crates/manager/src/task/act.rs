@@ -6,7 +6,7 @@ use virga_model::event::{Event, Severity};
 use virga_model::host::Host;
 use virga_model::order::{CallHead, NodeAnswer, NodeCall, VmReport};
 use virga_model::task::{ObjectRef, Task, TaskKind};
-use virga_model::vm::{StopMode, Vm, VmSpec};
+use virga_model::vm::{Desired, StopMode, Vm, VmSpec};
 use virga_model::{Error, HostId};
 use virga_store::Tx;
 
@@ -100,6 +100,12 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             if *former_spec && let Some(former) = vm.former_spec.take() {
                 vm.spec = former;
             }
+            // What is there again does not leave any more.
+            if *desired != Desired::Absent {
+                let spec = &mut vm.spec;
+                spec.disk_work.leaving.retain(|l| !spec.disks.iter().any(|d| d.id == l.disk));
+                spec.disk_work.reclaim = None;
+            }
             vm.desired = *desired;
             vm.stop_mode = StopMode::Force;
             crate::vm::snapshot::undo(tx, task).await?;
@@ -122,6 +128,13 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
                     vm.spec.layers.merges.clear();
                 }
             }
+            if !failed {
+                vm.spec.disk_work.reclaim = None;
+                // Files of disks that left go once the edit is known to have succeeded; then the host has been told of them twice.
+                if !given_up {
+                    vm.spec.disk_work.leaving.clear();
+                }
+            }
             // What failed is told as it is; whoever asks again tells the host again.
             if given_up && !failed {
                 task.doc.generation = bump(tx, vm, now).await?;
@@ -134,7 +147,9 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             let vm = vm()?;
             virga_store::vm::delete(tx, vm.id).await?;
             manager.stats.forget_vm(vm.id);
-            let text = format!("VM {} was removed.", vm.name);
+            let erased = vm.observed.disk_work.erased_text();
+            let text = if erased.is_empty() { format!("VM {} was removed.", vm.name) } else { format!("VM {} was removed. {erased}", vm.name) };
+            task.doc.report = (!erased.is_empty()).then_some(erased);
             event(manager, tx, task, "vm.deleted", Some(&vm), text).await?;
         }
         Write::RemoveImage => {

@@ -134,6 +134,7 @@ async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Resul
         cdroms: Vec::with_capacity(b.cdroms.len()),
         cloud_init: b.cloud_init.clone(),
         layers: Default::default(),
+        disk_work: Default::default(),
     };
     for (i, d) in b.disks.iter().enumerate() {
         spec.disks.push(resolve::disk(op, tx, d, &format!("disks[{i}]")).await?);
@@ -199,8 +200,12 @@ fn plan(op: &Op, vm: &Vm, placement: &Placement) -> Vec<PlanStep> {
     let sees = op.caller.may(Privilege::HostRead, &Target::Host(placement.host));
     let mut plan = vec![step(if sees { format!("place on host {}: {}", placement.host_name, placement.why) } else { "place on a host that has room".into() })];
     for d in &vm.spec.disks {
-        let from = if d.image.is_some() { "from its image" } else { "empty" };
-        plan.push(step(format!("make disk {} ({}, {}, {from})", d.id, human(d.size_bytes), d.bus)));
+        let from = match d.image {
+            None => "empty",
+            Some(_) if d.stands_on().is_some() => "on its image",
+            Some(_) => "a copy of its image",
+        };
+        plan.push(step(format!("make disk {} ({}, {}, {} {}, {from})", d.id, human(d.size_bytes), d.bus, d.provisioning, d.format)));
     }
     plan.push(step(format!("define the VM with {} vCPUs and {} of memory", vm.spec.cpu.count, human(vm.spec.memory.bytes))));
     if vm.desired == Desired::Running {

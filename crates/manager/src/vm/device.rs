@@ -1,10 +1,11 @@
 //! Disks, NICs and optical drives of a VM: each change is an edit of its specification.
 
-use super::{Room, conclude, edit, load_for_change, resolve, transaction};
+use super::{Room, conclude, edit, load_for_change, resolve, share, step, transaction};
 use crate::http::Op;
 use virga_api::v1::{Accepted, DiskCreate, DiskUpdate, MediaUpdate, NicCreate, NicUpdate};
+use virga_model::disk::{Discard, Erase, Leaving, Reclaim, Sharing};
 use virga_model::role::Privilege;
-use virga_model::vm::Vm;
+use virga_model::vm::{AgentState, DiskMode, Vm, VmState};
 use virga_model::{DiskId, Error, NicId};
 use virga_store::Tx;
 
@@ -31,13 +32,20 @@ fn of_one_device(e: Error) -> Error {
 pub async fn disk_attach(op: &Op, vm: &str, b: &DiskCreate, dry_run: bool) -> Result<Accepted, Error> {
     let (mut tx, before) = begin(op, vm, dry_run).await?;
     let mut after = before.clone();
-    let disk = resolve::disk(op, &mut tx, b, "").await?;
-    after.spec.layers.begin(disk.id);
+    let disk = match b.existing {
+        Some(id) => share::existing(op, &mut tx, &before, id, b).await?,
+        None => resolve::disk(op, &mut tx, b, "").await?,
+    };
+    // Layers are of one VM; a shared disk is of none.
+    if disk.sharing == Sharing::Ordinary {
+        after.spec.layers.begin(disk.id);
+    }
+    after.spec.disk_work.leaving.retain(|l| l.disk != disk.id);
     after.spec.disks.push(disk);
     end(op, tx, before, after, dry_run).await
 }
 
-/// Grows a disk, or changes its bus, cache mode, mode or limits.
+/// Grows a disk, or changes its bus, cache mode, mode, limits or discard mode.
 ///
 /// # Errors
 /// As [`edit::update`].
@@ -48,27 +56,122 @@ pub async fn disk_update(op: &Op, vm: &str, disk: DiskId, b: &DiskUpdate, dry_ru
     if b.size_bytes.is_some_and(|s| s < d.size_bytes) {
         return Err(Error::invalid("size_bytes", format!("must be at least {}: a disk cannot shrink", d.size_bytes)));
     }
+    if d.sharing == Sharing::Shared && b.size_bytes.is_some_and(|s| s > d.size_bytes) {
+        return Err(Error::invalid("size_bytes", "a shared disk does not grow: the other VMs would not learn of it"));
+    }
     resolve::limits(b.limits.as_ref(), "limits")?;
     d.size_bytes = b.size_bytes.unwrap_or(d.size_bytes);
     d.bus = b.bus.unwrap_or(d.bus);
     d.cache = b.cache.unwrap_or(d.cache);
     d.mode = b.mode.unwrap_or(d.mode);
     d.limits = b.limits.unwrap_or(d.limits);
+    d.discard = b.discard.unwrap_or(d.discard);
     end(op, tx, before, after, dry_run).await
 }
 
-/// Detaches a disk and removes its data.
+/// Detaches a disk and removes its data, overwritten before when `erase` says so. A shared disk that other VMs are bound to
+/// is only detached.
 ///
 /// # Errors
-/// As [`edit::update`].
-pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, dry_run: bool) -> Result<Accepted, Error> {
-    let (tx, before) = begin(op, vm, dry_run).await?;
+/// As [`edit::update`]. Conflict when snapshots need what is to be overwritten.
+pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, erase: Erase, dry_run: bool) -> Result<Accepted, Error> {
+    let (mut tx, before) = begin(op, vm, dry_run).await?;
     let mut after = before.clone();
-    after.spec.disks.retain(|d| d.id != disk);
-    if after.spec.disks.len() == before.spec.disks.len() {
-        return Err(Error::not_found("disk", disk));
+    let Some(at) = after.spec.disks.iter().position(|d| d.id == disk) else { return Err(Error::not_found("disk", disk)) };
+    let gone = after.spec.disks.remove(at);
+    let secure = erase == Erase::Secure;
+    if secure && gone.mode == DiskMode::Dependent && !before.spec.layers.list.is_empty() {
+        return Err(Error::conflict("Snapshots need what this disk holds, so it cannot be overwritten.").with_hint("Delete the VM's snapshots first."));
     }
-    end(op, tx, before, after, dry_run).await
+    let shared = gone.sharing == Sharing::Shared;
+    let others = if shared { share::others(&mut tx, before.id, disk).await? } else { Vec::new() };
+    if !others.is_empty() && secure {
+        return Err(Error::conflict(format!("{} other VMs are bound to this disk, so it cannot be overwritten.", others.len()))
+            .with_hint("Detach it without erase; the last VM that lets go of it can overwrite it."));
+    }
+    after.spec.disk_work.leaving.retain(|l| l.disk != disk);
+    if secure || (shared && others.is_empty()) {
+        after.spec.disk_work.leaving.push(Leaving { disk, erase, shared });
+    }
+    let mut change = edit::to(op, &mut tx, &mut Room::default(), before, after).await.map_err(of_one_device)?;
+    if !others.is_empty() {
+        change.plan = vec![step(format!("detach disk {disk}; its data stays, because {} other VMs are bound to it", others.len()))];
+    }
+    if secure {
+        change.plan.push(step("overwrite its files before they are removed; the task tells what could not be wiped"));
+        change.detail.push_str("; data overwritten");
+    }
+    if let Some((_, doc)) = &mut change.task {
+        doc.erase = secure;
+    }
+    conclude(op, tx, change, dry_run).await
+}
+
+/// Lets all disks of a VM go with it, those that only snapshots have, too. A shared disk goes with its last VM.
+///
+/// # Errors
+/// What the store says; Conflict when a shared disk of others would have to be overwritten.
+pub(crate) async fn leave_with(tx: &mut Tx, vm: &mut Vm, erase: Erase) -> Result<(), Error> {
+    let mut leaving = Vec::new();
+    let mut add = |disk, shared| {
+        if !leaving.iter().any(|l: &Leaving| l.disk == disk) && (shared || erase == Erase::Secure) {
+            leaving.push(Leaving { disk, erase, shared });
+        }
+    };
+    for d in &vm.spec.disks {
+        let shared = d.sharing == Sharing::Shared;
+        // What others are bound to stays.
+        if !shared || share::others(tx, vm.id, d.id).await?.is_empty() {
+            add(d.id, shared);
+        }
+    }
+    if erase == Erase::Secure {
+        for s in virga_store::snapshot::of_vm(tx, vm.id).await? {
+            s.spec.disks.iter().filter(|d| d.sharing == Sharing::Ordinary).for_each(|d| add(d.id, false));
+        }
+    }
+    vm.spec.disk_work.leaving = leaving;
+    Ok(())
+}
+
+/// Brings space of a disk that its guest does not use back to the store (DSK-07, DSK-08).
+///
+/// # Errors
+/// As [`edit::update`]. Conflict when the disk keeps its space, or the running guest cannot give any back.
+pub async fn disk_reclaim(op: &Op, vm: &str, disk: DiskId, dry_run: bool) -> Result<Accepted, Error> {
+    let (mut tx, before) = begin(op, vm, dry_run).await?;
+    let d = before.spec.disks.iter().find(|d| d.id == disk).ok_or_else(|| Error::not_found("disk", disk))?;
+    if !d.features().reclaim {
+        return Err(Error::conflict(format!("A {} disk keeps the space of its whole size; there is nothing to reclaim.", d.provisioning))
+            .with_hint("Move the data to a thin disk to get its space back."));
+    }
+    let how = match before.observed.state {
+        VmState::Stopped => "write its files anew without the blocks that hold only zeros",
+        VmState::Running if d.discard != Discard::Unmap => {
+            return Err(Error::conflict("The disk does not take back what the guest gives back, so nothing can be reclaimed while the VM runs.")
+                .with_hint("Stop the VM and try again; or set discard=unmap, restart the VM, and try again."));
+        }
+        VmState::Running if before.observed.guest.agent != AgentState::Connected => {
+            return Err(Error::conflict(format!("The guest agent of VM {} does not answer; it has to tell which blocks are free.", before.name))
+                .with_hint("Install and start qemu-guest-agent in the guest, or stop the VM and try again."));
+        }
+        VmState::Running => "let the guest agent give back what the guest's file systems do not use",
+        state => {
+            return Err(
+                Error::conflict(format!("VM {} is {state}; space is reclaimed while it runs or is stopped.", before.name)).with_hint("Start it, or stop it.")
+            );
+        }
+    };
+    let mut after = before.clone();
+    let generation = before.generation + 1;
+    after.spec.disk_work.reclaim = Some(Reclaim { disk, generation });
+    let mut change = edit::to(op, &mut tx, &mut Room::default(), before, after).await.map_err(of_one_device)?;
+    change.plan = vec![step(format!("disk {disk}: {how}"))];
+    change.detail = format!("reclaim the space of disk {disk}");
+    if let Some((_, doc)) = &mut change.task {
+        doc.reclaim = Some(generation);
+    }
+    conclude(op, tx, change, dry_run).await
 }
 
 /// Puts an ISO into an optical drive, or ejects it.

@@ -7,6 +7,7 @@ pub mod device;
 pub mod edit;
 pub mod power;
 pub mod resolve;
+pub(crate) mod share;
 pub mod snapshot;
 pub mod view;
 

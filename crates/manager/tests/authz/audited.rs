@@ -106,6 +106,7 @@ async fn vms(r: &mut Round) {
     let device = |list: &str, n: usize| spec[list][n]["id"].as_str().unwrap().to_string();
     let (disk, nic, drive) = (device("disks", 1), device("nics", 1), device("cdroms", 0));
     r.vm("vm_disk_update", "PATCH", &format!("/v1/vms/a/disks/{disk}"), json!({"size_bytes": 2u64 << 30})).await;
+    r.vm("vm_disk_reclaim", "POST", &format!("/v1/vms/a/disks/{disk}/reclaim"), Value::Null).await;
     r.vm("vm_disk_detach", "DELETE", &format!("/v1/vms/a/disks/{disk}"), Value::Null).await;
     r.vm("vm_nic_update", "PATCH", &format!("/v1/vms/a/nics/{nic}"), json!({"link_up": false})).await;
     r.vm("vm_nic_detach", "DELETE", &format!("/v1/vms/a/nics/{nic}"), Value::Null).await;

@@ -130,7 +130,7 @@ impl<'a> Cells<'a> {
     fn vms(&mut self) {
         let (disk, nic, drive) = (self.f.disk.clone(), self.f.nic.clone(), self.f.drive.clone());
         let disk_body = json!({"size_bytes": 1u64 << 30});
-        let operations: [(&str, &'static str, String, Value); 20] = [
+        let operations: [(&str, &'static str, String, Value); 21] = [
             ("vm_view", "GET", String::new(), Value::Null),
             ("vm_stats", "GET", "/stats".into(), Value::Null),
             ("vm_screenshot", "GET", "/screenshot".into(), Value::Null),
@@ -140,6 +140,7 @@ impl<'a> Cells<'a> {
             ("vm_power", "POST", "/power?dry_run=true".into(), json!({"action": "start"})),
             ("vm_disk_attach", "POST", "/disks?dry_run=true".into(), disk_body.clone()),
             ("vm_disk_update", "PATCH", format!("/disks/{disk}?dry_run=true"), json!({"size_bytes": 2u64 << 30})),
+            ("vm_disk_reclaim", "POST", format!("/disks/{disk}/reclaim?dry_run=true"), Value::Null),
             ("vm_disk_detach", "DELETE", format!("/disks/{disk}?dry_run=true"), Value::Null),
             ("vm_media_change", "PUT", format!("/cdroms/{drive}?dry_run=true"), json!({})),
             ("vm_nic_attach", "POST", "/nics?dry_run=true".into(), json!({"network": "nat"})),

@@ -153,11 +153,16 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
             cache: Default::default(),
             mode: Default::default(),
             limits: Default::default(),
+            provisioning: Default::default(),
+            format: Default::default(),
+            discard: Default::default(),
+            sharing: Default::default(),
         }],
         nics: vec![NicSpec { id: nic, network, model: Default::default(), mac: mac_for(nic), link_up: true }],
         cdroms: Vec::new(),
         cloud_init: None::<CloudInit>,
         layers: Default::default(),
+        disk_work: Default::default(),
     };
     spec.normalize();
     spec

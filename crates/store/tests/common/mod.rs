@@ -99,7 +99,19 @@ pub fn spec(cpus: u32, memory_mib: u64) -> VmSpec {
 }
 
 pub fn disk(n: u128, image: Option<ImageId>) -> DiskSpec {
-    DiskSpec { id: id(n), size_bytes: 10 << 30, image, bus: DiskBus::Virtio, cache: DiskCache::None, mode: Default::default(), limits: Default::default() }
+    DiskSpec {
+        id: id(n),
+        size_bytes: 10 << 30,
+        image,
+        bus: DiskBus::Virtio,
+        cache: DiskCache::None,
+        mode: Default::default(),
+        limits: Default::default(),
+        provisioning: Default::default(),
+        format: Default::default(),
+        discard: Default::default(),
+        sharing: Default::default(),
+    }
 }
 
 pub fn nic(n: u128, network: NetworkId, mac: &str) -> NicSpec {
