@@ -30,8 +30,7 @@ impl Attempt<'_> {
             return step(Step::DiskRemove, self.host.disk_remove(order.id, file.id, file.layer)).await;
         }
         self.step("overwriting a disk");
-        let erase = step(Step::DiskErase, self.host.disk_erase(order.id, file.id, file.layer, &|p| self.tell(p)));
-        let (bytes, left) = erase.await?;
+        let (bytes, left) = step(Step::DiskErase, self.host.disk_erase(order.id, file.id, file.layer, &|p| self.tell(p))).await?;
         self.slot.update(self.node, Step::JournalChanged, |r| r.disk_work.note_erased(file.id, bytes, left)).await
     }
 

@@ -151,8 +151,8 @@ impl Attempt<'_> {
                 self.remove_file(order, &d).await?;
             }
         }
-        let has = |spec: &VmSpec, id| spec.disks.iter().any(|s| s.id == id);
-        let needed = |id| has(&order.spec, id) || order.keep_disks.contains(&id) || running.as_ref().is_some_and(|r| has(r, id));
+        let has = |spec: &VmSpec, id: virga_model::DiskId| spec.disks.iter().any(|s| s.id == id);
+        let needed = |id: virga_model::DiskId| has(&order.spec, id) || order.keep_disks.contains(&id) || running.as_ref().is_some_and(|r| has(r, id));
         self.remove_shared(order, needed).await
     }
 }

@@ -135,7 +135,8 @@ fn shares_blocks(f: &File) -> bool {
     const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
     const SHARED: u32 = 0x2000;
     const EXTENTS: usize = 128;
-    /// `struct fiemap` with room for extents, as in linux/fiemap.h.
+    /// `struct fiemap` with room for extents, as in linux/fiemap.h. Most of it only the kernel reads.
+    #[allow(dead_code)]
     #[repr(C)]
     struct Fiemap {
         start: u64,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use virga_model::Error;
-use virga_model::disk::{DiskFormat, Provisioning};
+use virga_model::disk::Provisioning;
 use virga_model::order::Progress;
 
 /// Bytes that are written at once.
@@ -173,15 +173,6 @@ pub fn patience(size: u64, p: Provisioning) -> Duration {
     /// The slowest store that is worth waiting for.
     const BYTES_A_SECOND: u64 = 4 << 20;
     Duration::from_secs(60 + if p == Provisioning::ThickEager { size / BYTES_A_SECOND } else { 0 })
-}
-
-/// The word of qemu-img.
-#[must_use]
-pub fn qemu_name(format: DiskFormat) -> &'static str {
-    match format {
-        DiskFormat::Qcow2 => "qcow2",
-        DiskFormat::Raw => "raw",
-    }
 }
 
 #[cfg(test)]

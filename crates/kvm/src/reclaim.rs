@@ -15,7 +15,7 @@ use crate::{Kvm, Result, blocking, files};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use virga_model::Error;
 use virga_model::order::VmOrder;
@@ -114,7 +114,7 @@ impl Kvm {
     }
 }
 
-fn put_in_place(new: &Path, old: &PathBuf) -> Result<()> {
+fn put_in_place(new: &Path, old: &Path) -> Result<()> {
     let cannot = |e: std::io::Error| files::failed("Cannot replace", old, &e);
     let f = File::open(new).map_err(cannot)?;
     f.set_permissions(std::fs::Permissions::from_mode(0o600)).and_then(|()| f.sync_all()).map_err(cannot)?;

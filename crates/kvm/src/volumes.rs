@@ -14,8 +14,8 @@ use virga_model::order::{ImageRef, Progress, VmOrder};
 use virga_model::vm::DiskSpec;
 use virga_model::{DiskId, Error, ImageId, LayerId, VmId};
 
-/// Address space of qemu-img.
-const LIMIT: &str = "--as=2147483648";
+/// Address space of qemu-img. It uses little of it, but each of its up to 64 threads reserves a stack and a heap.
+const LIMIT: &str = "--as=8589934592";
 
 /// What the header of a qcow2 file says.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,17 +149,17 @@ enum Content<'a> {
 /// Writes the file `new`, which is not there yet.
 async fn write_new(new: &Path, disk: &DiskSpec, content: Content<'_>, progress: Watch<'_>) -> Result<()> {
     let (p, size) = (disk.provisioning, disk.size_bytes.to_string());
-    let (format, backing): (DiskFormat, Vec<&str>) = match content {
+    let backing: Vec<&str> = match content {
         Content::Copy(from, image) => return copy(new, disk, from, image, progress).await,
         Content::Empty if disk.format == DiskFormat::Raw => return provision::make_raw(new.into(), p, disk.size_bytes, progress).await,
-        Content::Empty => (DiskFormat::Qcow2, vec![]),
-        Content::On(below, format) => (DiskFormat::Qcow2, vec!["-u", "-b", text(below)?, "-F", format]),
-        Content::OnImage(below, format) => (DiskFormat::Qcow2, vec!["-b", text(below)?, "-F", format]),
+        Content::Empty => vec![],
+        Content::On(below, format) => vec!["-u", "-b", text(below)?, "-F", format],
+        Content::OnImage(below, format) => vec!["-b", text(below)?, "-F", format],
     };
     // What stands on another file grows with what is written.
     let p = if backing.is_empty() { p } else { Provisioning::Thin };
     let options = format!("compat=1.1,preallocation={}", provision::preallocation(p));
-    let mut args = vec!["create", "-q", "-f", provision::qemu_name(format), "-o", &options];
+    let mut args = vec!["create", "-q", "-f", "qcow2", "-o", &options];
     args.extend(backing);
     args.extend(["--", text(new)?, &size]);
     let work = qemu_img(&args, provision::patience(disk.size_bytes, p));

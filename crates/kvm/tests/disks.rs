@@ -225,3 +225,131 @@ async fn disks_grow_under_a_guest_as_their_kind_wants() {
     k.force_off(vm).await.unwrap();
     k.undefine(vm).await.unwrap();
 }
+
+/// DSK-07, DSK-08: what holds only zeros comes back while the VM is off, and nothing else changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn space_comes_back_offline_and_the_content_stays() {
+    let lab = Lab::start("virga-reclaim");
+    let k = open(&lab).await;
+    let mut o = specs::order(0x76, "reclaim");
+    let vm = o.id;
+    for (n, kind) in (1..).zip([Features::KINDS[0], Features::KINDS[3]]) {
+        let d = of_kind(n, kind, 64);
+        let path = made(&k, &lab, vm, &d).await;
+        let layer = specs::id(0x90 + n);
+        io(&path, "write -P 0x11 0 32M");
+        io(&path, "write -P 0 4M 24M");
+        k.layer_ensure(vm, &d, layer, None).await.unwrap();
+        let upper = paths(&lab).disk(vm, &d, Some(layer));
+        io(&upper, "write -P 0x22 30M 8M");
+        io(&upper, "write -P 0 32M 4M");
+        // Zeros that hide what lies below must stay.
+        io(&upper, "write -P 0 1M 1M");
+        o.spec.disks = vec![d.clone()];
+        let (before, space) = (content(&upper), taken(&path) + taken(&upper));
+        let back = k.disk_reclaim(&o, &d, QUIET).await.unwrap();
+        assert_eq!(content(&upper), before, "{kind:?}");
+        let now = taken(&path) + taken(&upper);
+        eprintln!("{} {}: {space} bytes before, {now} after, {back} came back", kind.0, kind.1);
+        assert!(back >= 22 * MIB && back == space - now, "{kind:?}: {space} {now} {back}");
+        check(&path);
+        check(&upper);
+        assert!(k.disk_reclaim(&o, &d, QUIET).await.unwrap() < MIB, "{kind:?}: it is done");
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(paths(&lab).vm(vm)).unwrap().map(|e| e.unwrap().file_name()).filter(|n| n.to_string_lossy().contains(".new")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// with discard the guest agent's trim brings the space of deleted files back while the guest runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn space_comes_back_online_by_the_guest_agent() {
+    let lab = Lab::start("virga-trim");
+    let k = open(&lab).await;
+    let mut o = tiny_order(&k, 0x77, "trim").await;
+    let d = DiskSpec { discard: Discard::Unmap, ..of_kind(1, Features::KINDS[0], 128) };
+    o.spec.disks.push(d.clone());
+    make(&k, &o).await;
+    k.start(o.id).await.unwrap();
+    until_agent(&k, o.id).await;
+    let said = in_guest(&lab, o.id, "(mkfs.ext4 -q -F /dev/vdb || mke2fs -F /dev/vdb) 2>&1; mkdir -p /mnt/x; mount /dev/vdb /mnt/x 2>&1; dd if=/dev/urandom of=/mnt/x/f bs=1M count=60 2>&1; sync; ls -l /mnt/x").await;
+    eprintln!("{said}");
+    let full = taken(&paths(&lab).disk(o.id, &d, None));
+    assert!(full >= 60 * MIB, "{full}: {said}");
+    in_guest(&lab, o.id, "rm /mnt/x/f; sync").await;
+    let back = k.disk_reclaim(&o, &d, QUIET).await.unwrap();
+    let now = taken(&paths(&lab).disk(o.id, &d, None));
+    eprintln!("{full} bytes before, {now} after, {back} came back");
+    assert!(back >= 50 * MIB && now + back == full, "{full} {now} {back}");
+    k.force_off(o.id).await.unwrap();
+    check(&paths(&lab).disk(o.id, &d, None));
+    k.undefine(o.id).await.unwrap();
+}
+
+/// W-40: every file that only the disk owns is overwritten, what snapshots hold of it, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn cve_2013_4183_a_secure_removal_overwrites_every_layer() {
+    let lab = Lab::start("virga-erase");
+    let k = open(&lab).await;
+    let vm: VmId = specs::id(0x78);
+    for (n, kind) in (1..).zip([Features::KINDS[0], Features::KINDS[5]]) {
+        let d = of_kind(n, kind, 16);
+        let path = made(&k, &lab, vm, &d).await;
+        io(&path, "write -P 0x41 0 8M");
+        let layer = specs::id(0x90 + n);
+        k.layer_ensure(vm, &d, layer, None).await.unwrap();
+        let upper = paths(&lab).disk(vm, &d, Some(layer));
+        io(&upper, "write -P 0x42 2M 4M");
+        for (file, layer, held) in [(&upper, Some(layer), 4 * MIB), (&path, None, 8 * MIB)] {
+            let (bytes, left) = k.disk_erase(vm, d.id, layer, QUIET).await.unwrap();
+            eprintln!("{}: {bytes} bytes overwritten, left: {left:?}", file.display());
+            assert!(bytes >= held && !file.exists(), "{bytes}");
+            assert_eq!(k.disk_erase(vm, d.id, layer, QUIET).await.unwrap(), (0, vec![]), "absent is success");
+        }
+    }
+    assert!(k.disks().await.unwrap().is_empty());
+    // A file that a guest has open is not touched.
+    let mut o = tiny_order(&k, 0x79, "open").await;
+    let d = of_kind(1, Features::KINDS[4], 16);
+    o.spec.disks.push(d.clone());
+    make(&k, &o).await;
+    k.start(o.id).await.unwrap();
+    assert!(k.disk_erase(o.id, d.id, None, QUIET).await.is_err());
+    assert!(paths(&lab).disk(o.id, &d, None).exists());
+    k.force_off(o.id).await.unwrap();
+    k.undefine(o.id).await.unwrap();
+}
+
+/// DSK-14: two guests of one host write the same disk, each sees what the other wrote, and it outlives one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_guests_have_one_shared_disk() {
+    let lab = Lab::start("virga-shared");
+    let k = open(&lab).await;
+    let mode = DiskMode::IndependentPersistent;
+    let shared = DiskSpec { sharing: virga_model::disk::Sharing::Shared, mode, ..of_kind(1, Features::KINDS[4], 16) };
+    let mut vms = Vec::new();
+    for (n, name) in [(0x7a, "one"), (0x7b, "two")] {
+        let mut o = tiny_order(&k, n, name).await;
+        o.spec.disks.push(shared.clone());
+        make(&k, &o).await;
+        k.start(o.id).await.unwrap();
+        vms.push(o);
+    }
+    for o in &vms {
+        until_agent(&k, o.id).await;
+    }
+    in_guest(&lab, vms[0].id, "echo written-by-one | dd of=/dev/vdb bs=512 count=1 conv=sync oflag=direct 2>&1; sync").await;
+    let seen = in_guest(&lab, vms[1].id, "dd if=/dev/vdb bs=512 count=1 iflag=direct 2>/dev/null | head -c 14").await;
+    assert_eq!(seen.trim(), "written-by-one");
+    k.force_off(vms[0].id).await.unwrap();
+    k.undefine(vms[0].id).await.unwrap();
+    k.vm_files_remove(vms[0].id).await.unwrap();
+    in_guest(&lab, vms[1].id, "echo written-by-two | dd of=/dev/vdb bs=512 count=1 conv=sync oflag=direct 2>&1; sync").await;
+    k.force_off(vms[1].id).await.unwrap();
+    let file = paths(&lab).disk(vms[1].id, &shared, None);
+    assert!(std::fs::read(&file).unwrap().starts_with(b"written-by-two"));
+    assert!(k.disks().await.unwrap().iter().any(|d| d.id == shared.id && d.vm == NO_VM));
+    k.disk_remove(vms[1].id, shared.id, None).await.unwrap();
+    assert!(!file.exists());
+    k.undefine(vms[1].id).await.unwrap();
+}

@@ -2,7 +2,7 @@
 
 use crate::client::types::{
     BootDevice, CloudInit, CpuMode, Discard, DiskBus, DiskCache, DiskCreate, DiskFormat, DiskLimits, DiskMode, Erase, Firmware, NicCreate, NicModel,
-    Provisioning, SnapshotKind,
+    Provisioning, Sharing, SnapshotKind,
 };
 use crate::error::{Failure, Result};
 use crate::human;

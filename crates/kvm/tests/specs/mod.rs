@@ -7,7 +7,7 @@ use uuid::Uuid;
 use virga_kvm::domain_xml::HostView;
 use virga_kvm::paths::Paths;
 use virga_model::cloud_init::CloudInit;
-use virga_model::disk::{Discard, DiskFormat, Provisioning};
+use virga_model::disk::{Discard, DiskFormat, Provisioning, Sharing};
 use virga_model::image::ImageFormat;
 use virga_model::network::NetworkSpec;
 use virga_model::order::{ImageRef, NetworkRef, VmOrder};
@@ -121,6 +121,8 @@ pub fn all() -> Vec<(&'static str, VmOrder, HostView)> {
             DiskSpec { format, provisioning, discard, mode, ..disk(n, (n == 2).then_some(0xa0), DiskBus::Virtio, DiskCache::None) }
         })
         .collect();
+    // One that several VMs are bound to.
+    o.spec.disks.push(DiskSpec { sharing: Sharing::Shared, id: id(0xd10), ..o.spec.disks[3].clone() });
     o.spec.layers.since.insert(id(0xd00), id(0xe0));
     o.spec.layers.take(id(0xe0), false, id(0xe1));
     out.push(("disk-kinds", o, host("kinds")));

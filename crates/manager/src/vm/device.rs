@@ -113,7 +113,7 @@ pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, erase: Erase, dry_run:
 /// What the store says; Conflict when a shared disk of others would have to be overwritten.
 pub(crate) async fn leave_with(tx: &mut Tx, vm: &mut Vm, erase: Erase) -> Result<(), Error> {
     let mut leaving = Vec::new();
-    let mut add = |disk, shared| {
+    let mut add = |disk: DiskId, shared: bool| {
         if !leaving.iter().any(|l: &Leaving| l.disk == disk) && (shared || erase == Erase::Secure) {
             leaving.push(Leaving { disk, erase, shared });
         }

@@ -25,9 +25,9 @@ fn bound(vm: &Vm, disk: DiskId) -> Option<&DiskSpec> {
 pub(crate) async fn others(tx: &mut Tx, vm: VmId, disk: DiskId) -> Result<Vec<Vm>, Error> {
     let mut all = virga_store::vm::with_disk(tx, disk).await?;
     all.retain(|v| v.id != vm);
-    if let Some(v) = all.iter().find(|v| v.former_spec.is_some()) {
-        return Err(Error::conflict(format!("VM {}, which is or was bound to the disk {disk}, is being changed.", v.name))
-            .with_hint("Try again when its task has ended."));
+    if all.iter().any(|v| v.former_spec.is_some()) {
+        // Not which one: the caller may not see it.
+        return Err(Error::conflict(format!("A VM that is or was bound to the disk {disk} is being changed.")).with_hint("Try again in a moment."));
     }
     Ok(all)
 }

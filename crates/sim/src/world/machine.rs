@@ -349,9 +349,11 @@ impl Volumes for Machine {
     }
 
     async fn disk_erase(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(u64, Vec<String>)> {
-        let head = self.judge(vm, Deed::RemoveDisk(disk));
+        let head = layer.is_none().then(|| self.judge(vm, Deed::RemoveDisk(disk)));
         self.store().await?;
-        self.witness(vm, Deed::RemoveDisk(disk), &head);
+        if let Some(head) = head {
+            self.witness(vm, Deed::RemoveDisk(disk), &head);
+        }
         let r = self.inner.disk_erase(vm, disk, layer, progress).await;
         self.after(r).await
     }

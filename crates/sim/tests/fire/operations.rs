@@ -6,6 +6,7 @@ use crate::lab::{Lab, disk, image, network, order, vm};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 use virga_crash::{Part, Step};
+use virga_model::disk::{Erase, Leaving, Reclaim};
 use virga_model::order::{Act, CallHead, NodeCall, VmOrder};
 use virga_model::vm::{Desired, StopMode, VmState};
 use virga_model::{LayerId, NicId, SnapshotId, TaskId};
@@ -47,6 +48,28 @@ fn grown() -> VmOrder {
     o
 }
 
+/// Space of a disk is wanted back.
+fn reclaimed() -> VmOrder {
+    let mut o = to(Desired::Stopped);
+    o.spec.disk_work.reclaim = Some(Reclaim { disk: o.spec.disks[0].id, generation: 2 });
+    o
+}
+
+/// The disk goes and is overwritten; another comes.
+fn erased() -> VmOrder {
+    let mut o = to(Desired::Running);
+    o.spec.disk_work.leaving = vec![Leaving { disk: o.spec.disks[0].id, erase: Erase::Secure, shared: false }];
+    o.spec.disks = vec![disk(2000)];
+    o
+}
+
+/// The VM goes, and its disks are overwritten.
+fn removed_securely() -> VmOrder {
+    let mut o = to(Desired::Absent);
+    o.spec.disk_work.leaving = vec![Leaving { disk: o.spec.disks[0].id, erase: Erase::Secure, shared: false }];
+    o
+}
+
 fn layer(n: u128) -> LayerId {
     LayerId(Uuid::from_u128(100 + n))
 }
@@ -75,7 +98,7 @@ fn reverted() -> VmOrder {
     o
 }
 
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 20] = [
     Operation { name: "create", before: None, order: || order(1, 1, Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "start", before: Some(Desired::Stopped), order: || to(Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "stop", before: Some(Desired::Running), order: || to(Desired::Stopped), act: None, drops: false, layers: 0, ends: VmState::Stopped },
@@ -125,6 +148,9 @@ const OPERATIONS: [Operation; 17] = [
     Operation { name: "snapshot", before: Some(Desired::Running), order: || layered(2, 1), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "merge", before: Some(Desired::Running), order: merged, act: None, drops: false, layers: 3, ends: VmState::Running },
     Operation { name: "revert", before: Some(Desired::Running), order: reverted, act: None, drops: false, layers: 3, ends: VmState::Running },
+    Operation { name: "reclaim", before: Some(Desired::Stopped), order: reclaimed, act: None, drops: false, layers: 0, ends: VmState::Stopped },
+    Operation { name: "erase", before: Some(Desired::Running), order: erased, act: None, drops: false, layers: 0, ends: VmState::Running },
+    Operation { name: "remove_securely", before: Some(Desired::Running), order: removed_securely, act: None, drops: true, layers: 0, ends: VmState::Absent },
 ];
 
 /// Times that a call is repeated until it is answered.
@@ -228,7 +254,28 @@ macro_rules! every_operation {
     };
 }
 
-every_operation!(create, start, stop, shutdown, pause, resume, hibernate, wake, discard, edit, grow, reset, reboot, remove, snapshot, merge, revert);
+every_operation!(
+    create,
+    start,
+    stop,
+    shutdown,
+    pause,
+    resume,
+    hibernate,
+    wake,
+    discard,
+    edit,
+    grow,
+    reset,
+    reboot,
+    remove,
+    snapshot,
+    merge,
+    revert,
+    reclaim,
+    erase,
+    remove_securely
+);
 
 #[tokio::test]
 async fn no_step_of_the_agent_is_without_an_operation_that_reaches_it() {
