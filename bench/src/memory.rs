@@ -87,6 +87,8 @@ async fn report_all(m: &Manager, vms: u32, sequence: u64) -> Result<()> {
             vms: Vec::new(),
             facts: None,
             foreign_vms: None,
+            stores: None,
+            stores_digest: String::new(),
             host_sample: None,
             vm_samples,
         };

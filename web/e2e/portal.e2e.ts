@@ -186,6 +186,7 @@ const PAGES = [
   '/images/tiny',
   '/networks',
   '/networks/nat',
+  '/data-stores',
   '/tasks',
   '/events',
   '/users',

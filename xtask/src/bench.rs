@@ -83,9 +83,9 @@ fn rate(mut f: impl FnMut()) -> f64 {
 /// as much as sorting as many numbers, and no more.
 fn decide_place() -> Result<Figure> {
     const HOSTS: u32 = 1024;
-    let view = View { hosts: (0..HOSTS).map(host).collect() };
+    let view = View { hosts: (0..HOSTS).map(host).collect(), stores: Vec::new() };
     let spec: VmSpec = serde_json::from_value(json!({"cpu": {"count": 2, "max": 8}, "memory": {"bytes": 4u64 << 30}}))?;
-    let request = Request { spec: &spec, networks: &[], host: None, policy: Policy::LoadBalance };
+    let request = Request { spec: &spec, networks: &[], anywhere: &[], host: None, policy: Policy::LoadBalance };
     anyhow::ensure!(place(&view, &request).is_ok(), "some host must fit");
     let ours = rate(|| drop(black_box(place(black_box(&view), &request))));
     let numbers: Vec<f64> = view.hosts.iter().map(|h| h.cpu_use).collect();
@@ -110,6 +110,7 @@ fn host(n: u32) -> HostView {
         memory_bytes: 256 << 30,
         allocated_memory_bytes: if n.is_multiple_of(4) { 254 << 30 } else { 64 << 30 },
         store_free_bytes: 4 << 40,
+        stores: Vec::new(),
         kvm: true,
         uefi: true,
         ovs: true,

@@ -27,17 +27,17 @@ impl Attempt<'_> {
     /// Removes a file of a disk that nobody needs, as the order says: overwritten before, or not.
     pub(crate) async fn remove_file(&self, order: &VmOrder, file: &StoredDisk) -> Result<()> {
         if order.spec.disk_work.erase(file.id) == Erase::Normal {
-            return step(Step::DiskRemove, self.host.disk_remove(order.id, file.id, file.layer)).await;
+            return step(Step::DiskRemove, self.host.disk_remove(order.id, file.store, file.id, file.layer)).await;
         }
         self.step("overwriting a disk");
-        let (bytes, left) = step(Step::DiskErase, self.host.disk_erase(order.id, file.id, file.layer, &|p| self.tell(p))).await?;
+        let (bytes, left) = step(Step::DiskErase, self.host.disk_erase(order.id, file.store, file.id, file.layer, &|p| self.tell(p))).await?;
         self.slot.update(self.node, Step::JournalChanged, |r| r.disk_work.note_erased(file.id, bytes, left)).await
     }
 
     /// Removes shared disks of which this VM was the last one; `needed` are those that the running guest has.
     pub(crate) async fn remove_shared(&self, order: &VmOrder, needed: impl Fn(DiskId) -> bool) -> Result<()> {
         for l in order.spec.disk_work.leaving.iter().filter(|l| l.shared && !needed(l.disk)) {
-            let file = StoredDisk { id: l.disk, vm: order.id, layer: None, size_bytes: 0 };
+            let file = StoredDisk { id: l.disk, vm: order.id, layer: None, store: l.store, size_bytes: 0 };
             self.remove_file(order, &file).await?;
         }
         Ok(())

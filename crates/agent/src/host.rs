@@ -9,20 +9,21 @@ use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
 use virga_model::change::Change;
+use virga_model::data_store::StoreFact;
 use virga_model::host::{ForeignVm, HostFacts};
 use virga_model::layer::Merge;
-use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
+use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo, VmState};
-use virga_model::{DiskId, Error, ImageId, LayerId, Time, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, Time, VmId};
 
 /// Result of a step.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A machine that runs VMs.
-pub trait Host: Hypervisor + Volumes + Networks + Facts + Clock + Send + Sync + 'static {}
-impl<T: Hypervisor + Volumes + Networks + Facts + Clock + Send + Sync + 'static> Host for T {}
+pub trait Host: Hypervisor + Stores + Volumes + Networks + Facts + Clock + Send + Sync + 'static {}
+impl<T: Hypervisor + Stores + Volumes + Networks + Facts + Clock + Send + Sync + 'static> Host for T {}
 
 /// A domain with Virga's metadata, as the hypervisor shows it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,8 +142,25 @@ pub struct StoredDisk {
     pub vm: VmId,
     /// The layer above the base; none: the base.
     pub layer: Option<LayerId>,
+    /// The data store that it lies on; none: the host's local one.
+    pub store: Option<DataStoreId>,
     /// Bytes as the guest sees them.
     pub size_bytes: u64,
+}
+
+/// Data stores other than the machine's local one. A data store is told before it is used; nothing of it is ever touched
+/// before its signature was read and is the right one (reliability.md S12).
+#[async_trait]
+pub trait Stores {
+    /// Tells the machine where these data stores are. What it was told of others stays.
+    fn stores_know(&self, stores: &[StoreRef]);
+    /// Looks at a data store that it was told of, for a bounded time: is it there, is it the right one, can it be written.
+    /// What is wrong is an answer, not an error.
+    async fn store_look(&self, store: DataStoreId) -> StoreFact;
+    /// Signs the data store if it carries no signature, and makes its folders. Refuses a place that carries another's.
+    async fn store_ensure(&self, store: &StoreRef) -> Result<()>;
+    /// Removes the signature and what is cached there. Absent is success. Refuses while disks lie there.
+    async fn store_remove(&self, store: &StoreRef) -> Result<()>;
 }
 
 /// Disk files and the image cache.
@@ -158,7 +176,7 @@ pub trait Volumes {
     /// success. As [`Volumes::disk_ensure`] it may take long and may be dropped.
     async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()>;
     /// Removes a file of a disk. Absent is success; refuses while a guest uses it.
-    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()>;
+    async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()>;
     /// Brings space of a disk that nobody needs back to the store, and tells how many bytes came back: online by the guest
     /// agent's trim, offline by writing the files anew without what is zero. What the disk holds stays the same at every
     /// moment. May take long, and may be dropped.
@@ -166,21 +184,31 @@ pub trait Volumes {
     /// Overwrites a file of a disk and removes it (W-40). Absent is success; refuses while a guest uses it. Broken off, it is
     /// gone on with: the file becomes shorter as it is overwritten. Tells the bytes that were overwritten, and in words what
     /// may still be found.
-    async fn disk_erase(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(u64, Vec<String>)>;
-    /// Removes a VM's folder with everything in it. Absent is success.
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)>;
+    /// Removes a VM's folders with everything in them, on every data store that can be reached. Absent is success.
     async fn vm_files_remove(&self, vm: VmId) -> Result<()>;
-    /// Every disk file of every VM.
+    /// Every disk file of every VM of this machine, on every data store that can be reached. On one that several machines
+    /// see, files of the others' VMs are there as well.
     async fn disks(&self) -> Result<Vec<StoredDisk>>;
-    /// Images whose content lies complete in the cache.
-    async fn images(&self) -> Result<Vec<ImageId>>;
-    /// Bytes of an image that an earlier, broken transfer left; 0: none.
-    async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64>;
+    /// Images whose content lies complete in the cache of a data store (none: the local one). Disks stand on images of
+    /// their own data store.
+    async fn images(&self, store: Option<DataStoreId>) -> Result<Vec<ImageId>>;
+    /// Bytes of an image that an earlier, broken transfer of this machine left; 0: none.
+    async fn image_partial_bytes(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<u64>;
     /// Appends a piece at `offset` to the partial file.
-    async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()>;
+    async fn image_write(&self, store: Option<DataStoreId>, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()>;
     /// Checks length, SHA-256 and header of the partial file and makes it an image of the cache. A file that fails is
     /// removed.
-    async fn image_commit(&self, image: &ImageRef) -> Result<()>;
-    /// Removes an image from the cache. Absent is success; refuses while a disk of this host stands on it.
+    async fn image_commit(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<()>;
+    /// Removes an image from the cache of every data store that can be reached. Absent is success; refuses while a disk
+    /// there stands on it.
     async fn image_remove(&self, image: ImageId) -> Result<()>;
 }
 

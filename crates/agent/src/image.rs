@@ -4,8 +4,8 @@ use futures::StreamExt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use virga_crash::{Step, step};
-use virga_model::ImageId;
 use virga_model::order::{ImageRef, Progress};
+use virga_model::{DataStoreId, ImageId};
 
 use crate::host::{Host, Result};
 use crate::link::Link;
@@ -16,24 +16,30 @@ const PROGRESS_BYTES: u64 = 4 << 20;
 /// One lock for each image, so that twenty VMs fetch it once.
 #[derive(Default)]
 pub struct Fetches {
-    locks: Mutex<HashMap<ImageId, Arc<tokio::sync::Mutex<()>>>>,
+    locks: Mutex<HashMap<(Option<DataStoreId>, ImageId), Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Fetches {
-    /// Sees to it that `image` is in the cache.
+    /// Sees to it that `image` is in the cache of a data store (none: the local one).
     ///
     /// # Errors
     /// What the manager or the host says.
-    pub async fn ensure(&self, host: &dyn Host, link: &dyn Link, image: &ImageRef, progress: &(dyn Fn(Progress) + Sync)) -> Result<()> {
+    pub async fn ensure(
+        &self,
+        host: &dyn Host,
+        link: &dyn Link,
+        (store, image): (Option<DataStoreId>, &ImageRef),
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<()> {
         let lock = {
             let mut locks = self.locks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            locks.entry(image.id).or_default().clone()
+            locks.entry((store, image.id)).or_default().clone()
         };
         let _one_at_a_time = lock.lock().await;
-        if host.images().await?.contains(&image.id) {
+        if host.images(store).await?.contains(&image.id) {
             return Ok(());
         }
-        let mut offset = host.image_partial_bytes(image).await?.min(image.size_bytes);
+        let mut offset = host.image_partial_bytes(store, image).await?.min(image.size_bytes);
         let mut told = 0;
         let tell = |done| progress(Progress { step: "copying the image to the host".into(), done, total: image.size_bytes, unit: "bytes".into() });
         tell(offset);
@@ -41,7 +47,7 @@ impl Fetches {
             let mut content = link.fetch_image(image, offset).await?;
             while let Some(piece) = content.next().await {
                 let piece = piece?;
-                step(Step::ImageWrite, host.image_write(image, offset, &piece)).await?;
+                step(Step::ImageWrite, host.image_write(store, image, offset, &piece)).await?;
                 offset += piece.len() as u64;
                 if offset - told >= PROGRESS_BYTES {
                     told = offset;
@@ -49,6 +55,6 @@ impl Fetches {
                 }
             }
         }
-        step(Step::ImageCommit, host.image_commit(image)).await
+        step(Step::ImageCommit, host.image_commit(store, image)).await
     }
 }

@@ -64,7 +64,7 @@ impl Attempt<'_> {
     /// Throws away what a guest wrote to non-persistent disks when it ran last, and lets it begin anew (DSK-18).
     pub(crate) async fn begin_session(&self, order: &VmOrder) -> Result<()> {
         for disk in order.spec.disks.iter().filter(|d| d.mode == DiskMode::IndependentNonpersistent) {
-            step(Step::DiskRemove, self.host.disk_remove(order.id, disk.id, Some(SESSION))).await?;
+            step(Step::DiskRemove, self.host.disk_remove(order.id, disk.store, disk.id, Some(SESSION))).await?;
             step(Step::LayerEnsure, self.host.layer_ensure(order.id, disk, SESSION, None)).await?;
         }
         Ok(())

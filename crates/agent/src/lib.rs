@@ -15,5 +15,6 @@ pub mod link;
 pub mod node;
 pub mod record;
 pub mod report;
+mod store;
 pub mod vm;
 pub mod wire;

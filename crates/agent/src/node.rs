@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore};
 use virga_crash::{Step, step};
-use virga_model::order::{Act, ActResult, CallHead, NodeAnswer, NodeCall, Progress, VmOrder, VmReport};
+use virga_model::data_store::StoreFact;
+use virga_model::order::{Act, ActResult, CallHead, NodeAnswer, NodeCall, Progress, StoreRef, VmOrder, VmReport, stores_digest};
 use virga_model::vm::{AgentState, GuestInfo, Observed, VmState};
-use virga_model::{Error, TaskId, Time, VmId};
+use virga_model::{DataStoreId, Error, ImageId, TaskId, Time, VmId};
 
 use crate::host::{Domain, Host, Journal, Result};
 use crate::image::Fetches;
@@ -18,6 +19,9 @@ use crate::record::{Record, is_active};
 pub const STARTS_MAX: usize = 4;
 /// Milliseconds for which a removed VM's generation is remembered, so that a late order of before is refused.
 pub const GONE_REMEMBERED_MS: i64 = 24 * 3600 * 1000;
+
+/// The journal's document of the data stores to watch.
+const STORES: &str = "stores";
 
 /// One node.
 pub struct Node {
@@ -33,6 +37,10 @@ pub struct Node {
     epoch: tokio::sync::Mutex<i64>,
     /// Revisions of what is said about VMs; the upper half counts the starts of this agent.
     revisions: Arc<AtomicU64>,
+    /// The data stores to watch, and what was found.
+    stores: Mutex<BTreeMap<DataStoreId, Watched>>,
+    /// Wakes who watches the data stores.
+    pub(crate) stores_changed: Notify,
     /// Numbers the looks at the hypervisor, in the order in which they began.
     looks: AtomicU64,
     pub(crate) started_at: Time,
@@ -42,6 +50,22 @@ pub struct Node {
 /// somebody may have looked at one of them again: what an older look brings never replaces what a newer one has brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Look(u64);
+
+/// A data store that is watched.
+#[derive(Clone, Debug)]
+struct Watched {
+    store: StoreRef,
+    /// None: not looked at yet.
+    fact: Option<StoreFact>,
+    /// Images in its cache, when it was last reached.
+    images: Vec<ImageId>,
+}
+
+impl Watched {
+    fn new(store: StoreRef) -> Watched {
+        Watched { store, fact: None, images: Vec::new() }
+    }
+}
 
 /// A VM on this node.
 pub struct Slot {
@@ -259,7 +283,8 @@ impl Node {
         let starts = number("starts") + 1;
         journal.put("starts", starts.to_string().as_bytes()).await?;
         let revisions = Arc::new(AtomicU64::new((starts.cast_unsigned() << 32) + 1));
-        for (name, document) in documents.into_iter().filter(|(n, _)| n != "epoch" && n != "starts") {
+        let stores: Vec<StoreRef> = documents.iter().find(|(n, _)| n == STORES).and_then(|(_, d)| serde_json::from_slice(d).ok()).unwrap_or_default();
+        for (name, document) in documents.into_iter().filter(|(n, _)| n != "epoch" && n != "starts" && n != STORES) {
             match serde_json::from_slice::<Record>(&document) {
                 Ok(r) if r.gone_at.is_some_and(|t| started_at.millis_since(t) > GONE_REMEMBERED_MS) => journal.remove(&name).await?,
                 Ok(r) => drop(slots.insert(r.order.id, Arc::new(Slot::new(r, &revisions)))),
@@ -279,8 +304,12 @@ impl Node {
             revisions,
             looks: AtomicU64::new(0),
             started_at,
+            stores: Mutex::new(stores.into_iter().map(|s| (s.id, Watched::new(s))).collect()),
+            stores_changed: Notify::new(),
         });
+        node.host.stores_know(&node.stores());
         for slot in node.slots() {
+            slot.look_at(|r| node.host.stores_know(&r.order.stores));
             slot.warn_of_broken_acts();
             if !slot.record().settled {
                 node.set_to_work(&slot);
@@ -319,6 +348,55 @@ impl Node {
         self.slots().iter().for_each(|s| *lock(&s.said) = Observed::default());
     }
 
+    /// The data stores to watch.
+    pub(crate) fn stores(&self) -> Vec<StoreRef> {
+        lock(&self.stores).values().map(|w| w.store.clone()).collect()
+    }
+
+    /// Tells this list of data stores to watch from another.
+    pub(crate) fn stores_digest(&self) -> String {
+        stores_digest(&self.stores())
+    }
+
+    /// What was found of the data stores.
+    pub(crate) fn store_facts(&self) -> Vec<StoreFact> {
+        lock(&self.stores).values().filter_map(|w| w.fact.clone()).collect()
+    }
+
+    /// Images in the caches of the data stores.
+    pub(crate) fn store_images(&self) -> Vec<ImageId> {
+        lock(&self.stores).values().flat_map(|w| w.images.iter().copied()).collect()
+    }
+
+    /// Notes what was found of a data store (`images` none: as before); answers whether that is news that should not wait.
+    pub(crate) fn note_store(&self, fact: StoreFact, images: Option<Vec<ImageId>>) -> bool {
+        let mut stores = lock(&self.stores);
+        let Some(watched) = stores.get_mut(&fact.store) else { return false };
+        let news = watched.fact.as_ref().is_none_or(|k| k.problem != fact.problem);
+        watched.fact = Some(fact);
+        if let Some(images) = images {
+            watched.images = images;
+        }
+        news
+    }
+
+    /// Watches these data stores from now on, and no others.
+    pub(crate) async fn watch_stores(&self, list: Vec<StoreRef>) -> Result<()> {
+        let document = serde_json::to_vec(&list).map_err(|e| Error::internal(e.to_string()))?;
+        step(Step::JournalStores, self.journal.put(STORES, &document)).await?;
+        self.host.stores_know(&list);
+        let mut stores = lock(&self.stores);
+        let mut former = std::mem::take(&mut *stores);
+        for s in list {
+            // What was found of one that is elsewhere now says nothing any more.
+            let known = former.remove(&s.id).filter(|w| w.store.spec == s.spec);
+            stores.insert(s.id, known.map_or_else(|| Watched::new(s.clone()), |w| Watched { store: s.clone(), ..w }));
+        }
+        drop(stores);
+        self.stores_changed.notify_one();
+        Ok(())
+    }
+
     /// Makes a report soon.
     pub(crate) fn touch(&self) {
         self.changed.notify_one();
@@ -332,6 +410,8 @@ impl Node {
                 NodeCall::EnsureVm { order } => self.ensure_vm(*order).await,
                 NodeCall::Act { vm, generation, act } => self.act(head.task, vm, generation, act).await,
                 NodeCall::DropImage { image } => step(Step::ImageRemove, self.host.image_remove(image)).await.map(|()| NodeAnswer::Done),
+                NodeCall::EnsureStore { store } => step(Step::StoreEnsure, self.host.store_ensure(&store)).await.map(|()| NodeAnswer::Done),
+                NodeCall::DropStore { store } => step(Step::StoreRemove, self.host.store_remove(&store)).await.map(|()| NodeAnswer::Done),
                 NodeCall::DropNetwork { network } => step(Step::NetworkRemove, self.host.network_remove(&network)).await.map(|()| NodeAnswer::Done),
             },
         };
@@ -365,6 +445,7 @@ impl Node {
             return Err(Error::conflict(format!("The order has generation {}; this host has seen {known}.", order.generation)));
         }
         if order.generation > known {
+            self.host.stores_know(&order.stores);
             let take = |r: &mut Record| {
                 if order.generation > r.order.generation {
                     r.take(order);

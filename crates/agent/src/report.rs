@@ -5,6 +5,7 @@
 use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use virga_model::data_store::StoreFact;
 use virga_model::host::{HostFacts, REPORT_PERIOD_MS};
 use virga_model::order::{Report, VmReport};
 use virga_model::stats::{Counters, Sample, VmSample};
@@ -54,7 +55,8 @@ pub async fn run(node: Arc<Node>) {
     }
     drop(guests);
     let asking = virga_crash::spawn(ask_guests(node.clone()));
-    let _ends_with_us = AbortOnDrop(asking.abort_handle());
+    let watching = virga_crash::spawn(crate::store::watch(node.clone()));
+    let _end_with_us = [AbortOnDrop(asking.abort_handle()), AbortOnDrop(watching.abort_handle())];
     loop {
         reporter.tick().await;
         let period = node.host.sleep_ms(REPORT_PERIOD_MS);
@@ -101,6 +103,7 @@ struct Reporter {
     facts_sent: Option<HostFacts>,
     facts_at: Option<u64>,
     foreign_sent: Option<Vec<virga_model::host::ForeignVm>>,
+    stores_sent: Option<Vec<StoreFact>>,
     sampled_at: Option<u64>,
     host_counters: Option<Counters>,
     vm_counters: BTreeMap<VmId, Counters>,
@@ -119,6 +122,7 @@ impl Reporter {
             facts_sent: None,
             facts_at: None,
             foreign_sent: None,
+            stores_sent: None,
             sampled_at: None,
             host_counters: None,
             vm_counters: BTreeMap::new(),
@@ -137,6 +141,7 @@ impl Reporter {
         let mut current: BTreeMap<VmId, VmReport> = self.node.slots().iter().map(|s| (s.id, s.report())).collect();
         current.extend(orphans.into_iter().map(|o| (o.id, o)));
         let vms = if self.full { current.values().cloned().collect() } else { changed(&self.acknowledged, &current) };
+        let stores = Some(self.node.store_facts()).filter(|s| !s.is_empty() || self.stores_sent.is_some());
         self.sequence += 1;
         let report = Report {
             sequence: self.sequence,
@@ -148,6 +153,8 @@ impl Reporter {
             vms,
             facts: self.facts.clone().filter(|_| self.full || self.facts != self.facts_sent).map(Box::new),
             foreign_vms: foreign.clone().filter(|_| self.full || foreign != self.foreign_sent),
+            stores: stores.clone().filter(|_| self.full || stores != self.stores_sent),
+            stores_digest: self.node.stores_digest(),
             host_sample,
             vm_samples,
         };
@@ -165,6 +172,13 @@ impl Reporter {
                 }
                 self.facts_sent.clone_from(&self.facts);
                 self.foreign_sent = foreign;
+                self.stores_sent = stores;
+                if let Some(list) = ack.stores
+                    && let Err(e) = self.node.watch_stores(list).await
+                {
+                    // The next answer brings the list again.
+                    tracing::error!(error = %e, "the data stores to watch cannot be journalled");
+                }
             }
             Err(e) => {
                 // Which part arrived is not known.
@@ -217,10 +231,14 @@ impl Reporter {
         match within(&self.node, ANSWER_LIMIT_MS, self.node.host.facts()).await {
             Ok(mut facts) => {
                 // What cannot be read is as it was: an empty list would say that the images are gone.
-                facts.images = match within(&self.node, ANSWER_LIMIT_MS, self.node.host.images()).await {
+                facts.images = match within(&self.node, ANSWER_LIMIT_MS, self.node.host.images(None)).await {
                     Ok(images) => images,
                     Err(_) => self.facts.as_ref().map(|f| f.images.clone()).unwrap_or_default(),
                 };
+                // An image in the cache of a data store is held by every host that sees it: each of them may be told to drop it.
+                facts.images.extend(self.node.store_images());
+                facts.images.sort();
+                facts.images.dedup();
                 // Free space moves all the time; a report of it every 30 s is enough, in steps of 64 MiB.
                 facts.store_free_bytes &= !((64 << 20) - 1);
                 self.facts = Some(facts);

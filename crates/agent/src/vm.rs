@@ -3,6 +3,7 @@
 
 use virga_crash::{Step, step};
 use virga_model::change::{When, diff};
+use virga_model::data_store::StoreProblem;
 use virga_model::order::{Progress, VmOrder};
 use virga_model::vm::{Desired, StopMode, VmState};
 use virga_model::{Error, ErrorCode};
@@ -77,6 +78,16 @@ impl Attempt<'_> {
         if order.desired == Desired::Absent {
             return self.remove(&order).await;
         }
+        if let Err(e) = self.stores(&order).await {
+            // The plug can be pulled whatever has become of the disks.
+            if order.desired == Desired::Stopped
+                && self.look().await?.is_some()
+                && let End::Superseded = self.power(&order).await?
+            {
+                return Ok(End::Superseded);
+            }
+            return Err(e);
+        }
         self.leave_branch(&order).await?;
         unless_superseded!(self);
         self.files(&order).await?;
@@ -129,15 +140,33 @@ impl Attempt<'_> {
         Ok(domain)
     }
 
+    /// That every data store that the order names is there and is the right one (reliability.md S12): what is not there is
+    /// never made anew, and never taken for removed.
+    async fn stores(&self, order: &VmOrder) -> Result<()> {
+        for store in &order.stores {
+            let fact = self.host.store_look(store.id).await;
+            let Some(problem) = fact.problem else { continue };
+            let message = format!("This host cannot use data store {}: {}.", store.name, fact.why);
+            // What lies there instead does not go away by itself; everything else may.
+            return Err(if problem == StoreProblem::Wrong {
+                Error::host(message).with_hint("Mount the right storage on the host, or choose another data store.")
+            } else {
+                Error::unavailable(message)
+            });
+        }
+        Ok(())
+    }
+
     /// Images and disks.
     async fn files(&self, order: &VmOrder) -> Result<()> {
         let there = self.host.disks().await?;
         let missing = |id| !there.iter().any(|d| d.id == id && (d.vm == order.id || d.vm == NO_VM) && d.layer.is_none());
-        let cd_images = order.spec.cdroms.iter().filter_map(|c| c.image);
-        let disk_images = order.spec.disks.iter().filter(|d| missing(d.id)).filter_map(|d| d.image);
-        for id in disk_images.chain(cd_images) {
+        let cd_images = order.spec.cdroms.iter().filter_map(|c| Some((None, c.image?)));
+        // A disk stands on an image of its own data store, so that every host that sees the one sees the other.
+        let disk_images = order.spec.disks.iter().filter(|d| missing(d.id)).filter_map(|d| Some((d.store, d.image?)));
+        for (store, id) in disk_images.chain(cd_images) {
             let image = order.images.iter().find(|i| i.id == id).ok_or_else(|| Error::internal("An order names an image that it does not describe."))?;
-            self.node.fetches.ensure(self.host, &*self.node.link, image, &|p| self.tell(p)).await?;
+            self.node.fetches.ensure(self.host, &*self.node.link, (store, image), &|p| self.tell(p)).await?;
         }
         for disk in order.spec.disks.iter().filter(|d| missing(d.id)) {
             self.step("making disks");
@@ -258,6 +287,8 @@ impl Attempt<'_> {
             // What ran before has ended. Should this agent die right after the start, then what is defined is what runs.
             self.slot.update(self.node, Step::JournalRun, |r| r.running_spec = None).await?;
         }
+        // Images may have been on their way for long: QEMU opens what lies there now.
+        self.stores(order).await?;
         if !waking {
             self.begin_session(order).await?;
         }
@@ -310,6 +341,7 @@ impl Attempt<'_> {
         step(Step::Undefine, self.host.undefine(order.id)).await?;
         // The last moment at which a newer order could still want the disks.
         unless_superseded!(self);
+        self.stores(order).await?;
         self.erase_all(order).await?;
         step(Step::FilesRemove, self.host.vm_files_remove(order.id)).await?;
         self.look().await?;

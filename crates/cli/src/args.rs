@@ -2,7 +2,7 @@
 
 use crate::client::ListQuery;
 use crate::output::{Format, Output};
-use crate::{api, audit, completion, context, event, host, human, image, network, role, session, system, task, token, user, vm};
+use crate::{api, audit, completion, context, data_store, event, host, human, image, network, role, session, system, task, token, user, vm};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// Networks.
     #[command(subcommand, alias = "networks")]
     Network(network::Command),
+    /// Data stores: the places that carry disks.
+    #[command(subcommand, alias = "data-stores")]
+    DataStore(data_store::Command),
     /// Long operations.
     #[command(subcommand, alias = "tasks")]
     Task(task::Command),

@@ -249,6 +249,8 @@ pub(crate) enum List {
     Hosts,
     Images,
     Networks,
+    /// Data stores.
+    DataStores,
     Tasks,
     Events,
     Audit,
@@ -302,6 +304,7 @@ impl Api {
             List::Hosts => page!(host_list),
             List::Images => page!(image_list),
             List::Networks => page!(network_list),
+            List::DataStores => page!(data_store_list),
             List::Tasks => page!(task_list),
             List::Events => page!(event_list),
             List::Audit => page!(audit_list),

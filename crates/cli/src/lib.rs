@@ -16,6 +16,7 @@ mod column;
 mod completion;
 mod config;
 mod context;
+mod data_store;
 mod error;
 mod event;
 #[doc(hidden)]
@@ -111,6 +112,7 @@ async fn run(cli: Cli) -> error::Result {
         Command::Host(c) => host::run(&app, c).await,
         Command::Image(c) => image::run(&app, c).await,
         Command::Network(c) => network::run(&app, c).await,
+        Command::DataStore(c) => data_store::run(&app, c).await,
         Command::Task(c) => task::run(&app, c).await,
         Command::Event(c) => event::run(&app, c).await,
         Command::Audit(c) => audit::run(&app, c).await,

@@ -104,6 +104,12 @@ steps! {
     JournalGone Agent "journal.gone";
     /// That an order is settled is journalled.
     JournalSettled Agent "journal.settled";
+    /// Which data stores to watch is journalled.
+    JournalStores Agent "journal.stores";
+    /// A data store is signed.
+    StoreEnsure Agent "store.ensure";
+    /// A data store's signature is removed.
+    StoreRemove Agent "store.remove";
     /// A piece of an image is written.
     ImageWrite Agent "image.write";
     /// A complete image is taken into the cache.

@@ -75,6 +75,8 @@ const AGENT_EFFECTS: [&str; 23] = [
     ".image_write(",
     ".image_commit(",
     ".image_remove(",
+    ".store_ensure(",
+    ".store_remove(",
     ".disk_ensure(",
     ".disk_grow(",
     ".disk_remove(",

@@ -4,5 +4,6 @@
 //! with its reasons. This crate must never do I/O, read a clock, draw a random number or call another program; its
 //! dependency list and `clippy.toml` see to it.
 
+pub mod data_stores;
 pub mod place;
 pub mod task;

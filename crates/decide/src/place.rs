@@ -1,18 +1,21 @@
 //! On which host a VM goes: every host is judged, every reason against it is kept, and a refusal says what the smallest
 //! change would have been.
 
+use crate::data_stores::{self, Choice, SeenStore, StoreView};
 use virga_model::host::{HostState, MEMORY_RESERVED_BYTES};
 use virga_model::network::NetworkSpec;
 use virga_model::order::NetworkRef;
 use virga_model::refusal::{HostRefusal, Reason};
 use virga_model::vm::{CpuMode, Firmware, VmSpec};
-use virga_model::{Error, ErrorCode, HostId};
+use virga_model::{DiskId, Error, ErrorCode, HostId};
 
 /// What a placement looks at.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     /// All hosts.
     pub hosts: Vec<HostView>,
+    /// All data stores.
+    pub stores: Vec<StoreView>,
 }
 
 /// A host as a placement sees it.
@@ -32,8 +35,10 @@ pub struct HostView {
     pub memory_bytes: u64,
     /// Bytes that its active VMs may use.
     pub allocated_memory_bytes: u64,
-    /// Free bytes of its store.
+    /// Free bytes of its local store.
     pub store_free_bytes: u64,
+    /// The other data stores as it sees them.
+    pub stores: Vec<SeenStore>,
     /// Guests run with KVM.
     pub kvm: bool,
     /// UEFI firmware is installed.
@@ -67,6 +72,8 @@ pub struct Request<'a> {
     pub spec: &'a VmSpec,
     /// The networks it names.
     pub networks: &'a [NetworkRef],
+    /// Disks whose data store is to be chosen; the others go where the specification says.
+    pub anywhere: &'a [DiskId],
     /// The host somebody chose.
     pub host: Option<HostId>,
     /// How to choose otherwise.
@@ -82,6 +89,8 @@ pub struct Placement {
     pub host_name: String,
     /// Why this one, in words.
     pub why: String,
+    /// Where the disks go for which a data store was to be chosen.
+    pub disks: Choice,
 }
 
 impl HostView {
@@ -91,9 +100,9 @@ impl HostView {
         self.memory_bytes.saturating_sub(MEMORY_RESERVED_BYTES).saturating_sub(self.allocated_memory_bytes)
     }
 
-    /// Every reason against running a VM here. `disks_there`: the VM's disks lie on this host already.
+    /// Every reason against running a VM here, its disks aside: see [`data_stores::judge`].
     #[must_use]
-    pub fn reasons_against(&self, spec: &VmSpec, networks: &[NetworkRef], disks_there: bool) -> Vec<Reason> {
+    pub fn reasons_against(&self, spec: &VmSpec, networks: &[NetworkRef]) -> Vec<Reason> {
         let mut r = Vec::new();
         if self.state != HostState::Up {
             r.push(Reason::NotUp { state: self.state.to_string() });
@@ -124,10 +133,6 @@ impl HostView {
                 r.push(Reason::Network { network: n.name.clone(), why });
             }
         }
-        // Disks are thin: a host refuses only what could never fit, the store's alarms watch the rest.
-        if !disks_there && spec.disk_bytes() > self.store_free_bytes {
-            r.push(Reason::Storage { needed_bytes: spec.disk_bytes(), free_bytes: self.store_free_bytes });
-        }
         r
     }
 
@@ -141,24 +146,28 @@ impl HostView {
 /// # Errors
 /// [`ErrorCode::NoCapacity`] with the reasons for every host and the smallest change that would have worked.
 pub fn place(view: &View, request: &Request<'_>) -> Result<Placement, Error> {
-    let mut fits: Vec<&HostView> = Vec::new();
+    let mut fits: Vec<(&HostView, Choice)> = Vec::new();
     let mut refusals = Vec::new();
     for h in view.hosts.iter().filter(|h| request.host.is_none_or(|wanted| wanted == h.id)) {
-        let reasons = h.reasons_against(request.spec, request.networks, false);
-        if reasons.is_empty() {
-            fits.push(h);
-        } else {
-            refusals.push(HostRefusal { host: h.id, host_name: h.name.clone(), reasons });
+        let mut reasons = h.reasons_against(request.spec, request.networks);
+        // Disks are thin: a data store refuses only what could never fit, its alarms watch the rest.
+        match data_stores::judge(h, &view.stores, request.spec, request.anywhere) {
+            Ok(choice) if reasons.is_empty() => fits.push((h, choice)),
+            other => {
+                reasons.extend(other.err().unwrap_or_default());
+                refusals.push(HostRefusal { host: h.id, host_name: h.name.clone(), reasons });
+            }
         }
     }
     // The order of the view must not matter.
-    fits.sort_by_key(|h| h.id);
-    let chosen = match request.policy {
+    fits.sort_by_key(|(h, _)| h.id);
+    let (chosen, disks) = match request.policy {
         _ if fits.is_empty() => return Err(no_capacity(view, refusals)),
-        Policy::Automatic { seed } => fits[usize::try_from(seed % fits.len() as u64).unwrap_or(0)],
-        Policy::LoadBalance => fits.iter().copied().min_by(|a, b| a.load().total_cmp(&b.load())).unwrap_or(fits[0]),
+        Policy::Automatic { seed } => &fits[usize::try_from(seed % fits.len() as u64).unwrap_or(0)],
+        Policy::LoadBalance => fits.iter().min_by(|(a, _), (b, _)| a.load().total_cmp(&b.load())).unwrap_or(&fits[0]),
     };
-    Ok(Placement { host: chosen.id, host_name: chosen.name.clone(), why: why(chosen, fits.len(), view.hosts.len(), request) })
+    let why = why(chosen, fits.len(), view.hosts.len(), request);
+    Ok(Placement { host: chosen.id, host_name: chosen.name.clone(), why, disks: disks.clone() })
 }
 
 fn why(chosen: &HostView, fits: usize, hosts: usize, request: &Request<'_>) -> String {
@@ -197,7 +206,7 @@ fn smallest_change(refusals: &[HostRefusal]) -> Option<String> {
         Reason::Maintenance => 1,
         Reason::Memory { .. } => 2,
         Reason::Vcpus { .. } | Reason::NoKvm | Reason::NoFirmware | Reason::Storage { .. } => 3,
-        Reason::Network { .. } => 4,
+        Reason::Network { .. } | Reason::DataStore { .. } => 4,
         Reason::NotUp { .. } => 8,
     };
     let best = refusals.iter().min_by_key(|r| r.reasons.iter().map(cost).sum::<i32>())?;
@@ -211,6 +220,7 @@ fn smallest_change(refusals: &[HostRefusal]) -> Option<String> {
             Reason::NoKvm => "use CPU mode host-model or custom".to_string(),
             Reason::NoFirmware => "install the package ovmf there, or use BIOS".to_string(),
             Reason::Network { network, why } => format!("mend network {network} ({why})"),
+            Reason::DataStore { data_store, why } => format!("mend data store {data_store} ({why})"),
             Reason::Storage { needed_bytes, free_bytes } => format!("free {} of disk space there", human(needed_bytes - free_bytes)),
             Reason::NotUp { .. } => "bring it back: check its virga-agent and network".to_string(),
         })
@@ -219,11 +229,11 @@ fn smallest_change(refusals: &[HostRefusal]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use uuid::Uuid;
 
-    fn host(n: u128, gib: u64) -> HostView {
+    pub(crate) fn host(n: u128, gib: u64) -> HostView {
         HostView {
             id: HostId(Uuid::from_u128(n)),
             name: format!("h{n}"),
@@ -233,6 +243,7 @@ mod tests {
             memory_bytes: gib << 30,
             allocated_memory_bytes: 0,
             store_free_bytes: 100 << 30,
+            stores: vec![],
             kvm: false,
             uefi: true,
             ovs: false,
@@ -247,12 +258,12 @@ mod tests {
     }
 
     fn request(spec: &VmSpec) -> Request<'_> {
-        Request { spec, networks: &[], host: None, policy: Policy::LoadBalance }
+        Request { spec, networks: &[], anywhere: &[], host: None, policy: Policy::LoadBalance }
     }
 
     #[test]
     fn the_least_loaded_host_that_fits_wins() {
-        let mut view = View { hosts: vec![host(1, 4), host(2, 64), host(3, 64)] };
+        let mut view = View { hosts: vec![host(1, 4), host(2, 64), host(3, 64)], stores: vec![] };
         view.hosts[1].cpu_use = 0.9;
         let s = spec(16 << 10);
         let p = place(&view, &request(&s)).unwrap();
@@ -262,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_refusal_lists_every_host_and_the_smallest_change() {
-        let mut view = View { hosts: vec![host(1, 4), host(2, 64), host(3, 64)] };
+        let mut view = View { hosts: vec![host(1, 4), host(2, 64), host(3, 64)], stores: vec![] };
         view.hosts[1].state = HostState::Silent;
         view.hosts[2].maintenance = true;
         let s = spec(16 << 10);
@@ -285,18 +296,18 @@ mod tests {
             name: "lan".into(),
             spec: NetworkSpec::Ovs { bridge: "vg-lan".into(), uplink: Some("eth9".into()), vlan: None },
         };
-        let r = h.reasons_against(&s, std::slice::from_ref(&net), false);
+        let r = h.reasons_against(&s, std::slice::from_ref(&net));
         assert_eq!(r.len(), 3, "{r:?}");
         h.ovs = true;
         h.nics.push("eth9".into());
         h.uefi = true;
         h.kvm = true;
-        assert!(h.reasons_against(&s, &[net], false).is_empty());
+        assert!(h.reasons_against(&s, &[net]).is_empty());
     }
 
     #[test]
     fn automatic_draws_every_host_and_ignores_the_order_of_the_view() {
-        let view = View { hosts: vec![host(1, 64), host(2, 64), host(3, 64)] };
+        let view = View { hosts: vec![host(1, 64), host(2, 64), host(3, 64)], stores: vec![] };
         let mut turned = view.clone();
         turned.hosts.reverse();
         let s = spec(256);

@@ -359,7 +359,8 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
     };
     // The whole chain is written down, so that nothing is ever probed.
     let mut chain = order.spec.disk_files(d, |l| pending.contains(&(d.id, l)));
-    let file = paths.disk(order.id, d, chain.pop().flatten());
+    let root = paths.root(d.store)?;
+    let file = root.disk(order.id, d, chain.pop().flatten());
     let driver = El::new("driver")
         .attr("name", "qemu")
         .attr("type", disk_format(&file))
@@ -374,12 +375,12 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
             El::new("backingStore")
                 .attr("type", "file")
                 .child(El::new("format").attr("type", qemu_format(format)))
-                .child(El::new("source").attr("file", text(&paths.image(image, format))?))
+                .child(El::new("source").attr("file", text(&root.image(image, format))?))
                 .child(El::new("backingStore"))
         }
     };
     for layer in chain {
-        let below = paths.disk(order.id, d, layer);
+        let below = root.disk(order.id, d, layer);
         backing = El::new("backingStore")
             .attr("type", "file")
             .child(El::new("format").attr("type", disk_format(&below)))
@@ -464,7 +465,7 @@ pub fn cdrom(order: &VmOrder, paths: &Paths, c: &CdromSpec, place: &Place) -> Re
 /// As [`disk`].
 pub fn media(order: &VmOrder, paths: &Paths, c: &CdromSpec) -> Result<Option<String>, Error> {
     let Some(image) = c.image else { return Ok(None) };
-    Ok(Some(text(&paths.image(image, image_format(order, image)?))?.to_string()))
+    Ok(Some(text(&paths.local().image(image, image_format(order, image)?))?.to_string()))
 }
 
 /// The cloud-init seed, in a drive that the guest surely has a driver for: on the SCSI controller when the guest starts

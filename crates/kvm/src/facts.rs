@@ -280,7 +280,7 @@ impl Facts for Kvm {
         let (libvirt, qemu) =
             self.libvirt.call(Lane::Look, QUICK, "libvirt could not be asked for its version", |conn| Ok((conn.lib_version()?, conn.hyp_version()?))).await?;
         let foreign_vms = virga_agent::host::Hypervisor::domains(self).await?.foreign;
-        let images = virga_agent::host::Volumes::images(self).await?;
+        let images = virga_agent::host::Volumes::images(self, None).await?;
         let ip_json = program::run("ip", &["-j", "addr"], COMMAND).await?;
         let ovs = program::run("ovs-vsctl", &["--timeout=3", "list-br"], COMMAND).await.ok();
         let ovs_version = program::run("ovs-vsctl", &["--version"], COMMAND).await.unwrap_or_default();
@@ -310,6 +310,7 @@ impl Facts for Kvm {
                 versions,
                 images,
                 networks,
+                stores: Vec::new(),
                 foreign_vms,
             })
         })

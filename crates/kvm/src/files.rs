@@ -95,10 +95,16 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<Owner>) -> R
 
 /// Refuses a VM whose cache modes the store's file system cannot do, rather than weaken them.
 pub fn check_direct(paths: &Paths, order: &VmOrder) -> Result<()> {
-    match order.spec.disks.iter().any(|d| domain_xml::is_direct(d.cache)) {
-        true => probe_direct(&paths.vm(order.id)),
-        false => Ok(()),
+    let mut probed = Vec::new();
+    for d in order.spec.disks.iter().filter(|d| domain_xml::is_direct(d.cache)) {
+        if !probed.contains(&d.store) {
+            let vm = paths.root(d.store)?.vm(order.id);
+            folder(&vm, 0o711)?;
+            probe_direct(&vm)?;
+            probed.push(d.store);
+        }
     }
+    Ok(())
 }
 
 /// Whether files in `folder` can be opened with O_DIRECT.

@@ -208,7 +208,7 @@ fn define(conn: &Connect, order: &VmOrder, paths: &Paths) -> std::result::Result
         machine: machine(conn, order, present.as_ref(), kvm)?,
         uefi: if order.spec.firmware == Firmware::Uefi { uefi() } else { None },
         address_bits: facts::address_bits(),
-        pending: layers::pending(paths, order, &volumes::of_vm(&paths.vms(), order.id)?, present.as_ref().map(definition).transpose()?.as_ref()),
+        pending: layers::pending(paths, order, &volumes::of_vm(paths, order.id)?, present.as_ref().map(definition).transpose()?.as_ref())?,
     };
     // Made once before anything is changed, so that a specification that is refused renames nothing.
     domain_xml::domain(order, &host)?;

@@ -1,10 +1,11 @@
-//! The host's image cache: what was fetched from the library, checked before anybody may use it.
+//! The image cache of a data store: what was fetched from the library, checked before anybody may use it.
 //!
 //! An image appears under its name in one rename, complete, checked and on stable storage. Nothing here is ever written
-//! to again, because many disks stand on it. QEMU never opens a file that the inspector has not accepted. What guests cannot
+//! to again, because many disks stand on it. On a data store that several hosts see, each of them may bring it: each under a
+//! name of its own, and whoever is last puts the same content in the place of the same content. QEMU never opens a file that the inspector has not accepted. What guests cannot
 //! run on (VMDK, VHD, VHDX) is converted to qcow2 first.
 
-use crate::paths::Paths;
+use crate::paths::Root;
 use crate::volumes::{Temporary, entries, name_of};
 use crate::{Result, blocking, convert, files};
 use sha2::{Digest, Sha256};
@@ -17,20 +18,20 @@ use virga_model::order::ImageRef;
 use virga_model::{Error, ErrorCode, ImageId};
 
 /// The complete images.
-pub(crate) fn list(paths: &Paths) -> Result<Vec<ImageId>> {
+pub(crate) fn list(root: &Root) -> Result<Vec<ImageId>> {
     let is_image = |p: &PathBuf| {
         let (stem, end) = name_of(p)?.split_once('.')?;
         ["qcow2", "raw", "iso"].contains(&end).then(|| stem.parse::<ImageId>().ok()).flatten()
     };
-    let mut out: Vec<ImageId> = entries(&paths.images())?.iter().filter_map(is_image).collect();
+    let mut out: Vec<ImageId> = entries(&root.images())?.iter().filter_map(is_image).collect();
     out.sort();
     out.dedup();
     Ok(out)
 }
 
 /// How many bytes of an image on its way are there.
-pub(crate) fn partial_bytes(paths: &Paths, image: ImageId) -> Result<u64> {
-    let part = paths.image_part(image);
+pub(crate) fn partial_bytes(root: &Root, image: ImageId) -> Result<u64> {
+    let part = root.image_part(image);
     match std::fs::metadata(&part) {
         Ok(m) => Ok(m.len()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
@@ -39,8 +40,8 @@ pub(crate) fn partial_bytes(paths: &Paths, image: ImageId) -> Result<u64> {
 }
 
 /// Makes what arrived an image of the cache, in the format that guests run on.
-pub(crate) async fn commit(paths: &Paths, image: &ImageRef) -> Result<()> {
-    let (part, done) = (paths.image_part(image.id), paths.image(image.id, image.format));
+pub(crate) async fn commit(root: &Root, image: &ImageRef) -> Result<()> {
+    let (part, done) = (root.image_part(image.id), root.image(image.id, image.format));
     let (here, cached, wanted) = (part.clone(), done.clone(), image.clone());
     let checked = blocking(move || {
         if cached.is_file() {
@@ -52,7 +53,7 @@ pub(crate) async fn commit(paths: &Paths, image: &ImageRef) -> Result<()> {
     if seen.format.on_host() == seen.format {
         return blocking(move || keep(&part, &done)).await;
     }
-    let new = Temporary(paths.image_converted(image.id));
+    let new = Temporary(root.image_converted(image.id));
     convert::to_qcow2(&part, image.size_bytes, seen, &new.0).await?;
     let id = image.id;
     blocking(move || {
@@ -64,8 +65,8 @@ pub(crate) async fn commit(paths: &Paths, image: &ImageRef) -> Result<()> {
 }
 
 /// Removes an image on which no disk of `disks` (with what each stands on) stands.
-pub(crate) fn remove(paths: &Paths, image: ImageId, disks: &[(StoredDisk, Option<PathBuf>)]) -> Result<()> {
-    let files_of: Vec<PathBuf> = [ImageFormat::Qcow2, ImageFormat::Raw, ImageFormat::Iso].map(|f| paths.image(image, f)).to_vec();
+pub(crate) fn remove(root: &Root, image: ImageId, disks: &[(StoredDisk, Option<PathBuf>)]) -> Result<()> {
+    let files_of: Vec<PathBuf> = [ImageFormat::Qcow2, ImageFormat::Raw, ImageFormat::Iso].map(|f| root.image(image, f)).to_vec();
     if let Some((disk, _)) = disks.iter().find(|(_, b)| b.as_ref().is_some_and(|b| files_of.contains(b))) {
         return Err(
             Error::conflict(format!("The image {image} is in use: the disk {} of the VM {} stands on it.", disk.id, disk.vm)).with_hint("Remove the VM first.")
@@ -74,8 +75,9 @@ pub(crate) fn remove(paths: &Paths, image: ImageId, disks: &[(StoredDisk, Option
     for f in &files_of {
         files::remove(f)?;
     }
-    files::remove(&paths.image_converted(image))?;
-    files::remove(&paths.image_part(image))
+    // What is on its way to any host, too: nobody may make disks on it any more.
+    let of_image = |p: &PathBuf| name_of(p).and_then(|n| n.split_once('.')).is_some_and(|(stem, _)| stem == image.to_string());
+    entries(&root.images())?.iter().filter(|p| of_image(p)).try_for_each(|p| files::remove(p))
 }
 
 /// Checks a transferred image: it is what the library has, and the inspector accepts it.
@@ -138,8 +140,8 @@ fn keep(part: &Path, done: &Path) -> Result<()> {
 }
 
 /// Adds a piece of an image on its way.
-pub(crate) fn write(paths: &Paths, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
-    let part = &paths.image_part(image.id);
+pub(crate) fn write(root: &Root, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
+    let part = &root.image_part(image.id);
     let cannot = |e: std::io::Error| files::failed("Cannot write", part, &e);
     let f = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(part).map_err(cannot)?;
     let length = f.metadata().map_err(cannot)?.len();

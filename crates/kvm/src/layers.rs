@@ -10,7 +10,7 @@
 use crate::domain_xml::alias_name;
 use crate::domain_xml_read::{device, disks, sources};
 use crate::libvirt::{self, Fault, Lane, QUICK, SLOW, ours};
-use crate::paths::{Paths, disk_format, text};
+use crate::paths::{Paths, Root, disk_format, text};
 use crate::volumes::{self, Found};
 use crate::xml::El;
 use crate::{Kvm, Result, blocking, files, nodes, program, provision};
@@ -41,7 +41,7 @@ pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::re
         let Some(dev) = e.one("target").and_then(|t| t.get("dev")) else { continue };
         let name = e.one("alias").and_then(|a| a.get("name")).unwrap_or_default();
         let spec = order.spec.disks.iter().find(|s| alias_name(s.id) == name && s.mode == DiskMode::Dependent);
-        let file = spec.map(|s| paths.disk(order.id, s, Some(layer.id)));
+        let file = spec.map(|s| paths.root(s.store).map(|r| r.disk(order.id, s, Some(layer.id)))).transpose()?;
         // A disk that began above this layer has no file of it.
         let file = file.filter(|_| spec.is_some_and(|s| order.spec.disk_files(s, |_| false).contains(&Some(layer.id))));
         let there = file.as_ref().is_none_or(|f| sources(e).iter().any(|s| Path::new(s) == f));
@@ -77,21 +77,30 @@ pub fn take(d: &Domain, paths: &Paths, order: &VmOrder, layer: Layer) -> std::re
 
 /// Files of layers that wait to be merged and still hold something: what a definition has to name beside the order's own.
 /// `present` is the persistent definition as it is.
-pub fn pending(paths: &Paths, order: &VmOrder, there: &[Found], present: Option<&El>) -> Vec<(DiskId, LayerId)> {
+pub fn pending(paths: &Paths, order: &VmOrder, there: &[Found], present: Option<&El>) -> Result<Vec<(DiskId, LayerId)>> {
     let mut out = Vec::new();
     for m in &order.spec.layers.merges {
         for f in there.iter().filter(|f| f.disk.layer == Some(m.from)) {
-            if !is_stale(paths, order, f.disk.id, *m, present) {
+            if !is_stale(&paths.root(f.disk.store)?, order, f.disk.id, *m, present) {
                 out.push((f.disk.id, m.from));
             }
         }
     }
-    out
+    Ok(out)
+}
+
+/// Where the files of a disk lie, of one that only snapshots have too.
+fn root_of(paths: &Paths, order: &VmOrder, disk: DiskId) -> Result<Root> {
+    if let Some(d) = order.spec.disks.iter().find(|d| d.id == disk) {
+        return paths.root(d.store);
+    }
+    let there = volumes::of_vm(paths, order.id)?;
+    paths.root(there.iter().find(|f| f.disk.id == disk).and_then(|f| f.disk.store))
 }
 
 /// Whether the domain writes the lower file already, so that the upper one holds nothing that counts.
-fn is_stale(paths: &Paths, order: &VmOrder, disk: DiskId, m: Merge, definition: Option<&El>) -> bool {
-    let lower = paths.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
+fn is_stale(root: &Root, order: &VmOrder, disk: DiskId, m: Merge, definition: Option<&El>) -> bool {
+    let lower = root.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
     let device = definition.and_then(|d| device(d, &alias_name(disk)));
     device.is_some_and(|e| sources(e).first().is_some_and(|s| Path::new(s) == lower))
 }
@@ -112,11 +121,12 @@ impl Kvm {
         self.libvirt()
             .call(Lane::Control, QUICK, WHAT, move |conn| {
                 let Some(d) = ours(conn, order.id)? else { return Ok(Now::Closed) };
-                let upper = paths.disk_there(order.id, disk, Some(m.from));
-                let lower = paths.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
+                let root = root_of(&paths, &order, disk)?;
+                let upper = root.disk_there(order.id, disk, Some(m.from));
+                let lower = root.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
                 if !d.is_active()? {
                     let definition = El::parse(&d.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)?)?;
-                    return Ok(if is_stale(&paths, &order, disk, m, Some(&definition)) { Now::Stale } else { Now::Closed });
+                    return Ok(if is_stale(&root, &order, disk, m, Some(&definition)) { Now::Stale } else { Now::Closed });
                 }
                 let live = El::parse(&d.xml_desc(0)?)?;
                 let Some(e) = device(&live, &alias_name(disk)) else { return Ok(Now::Closed) };
@@ -135,8 +145,10 @@ impl Kvm {
 
     /// See [`virga_agent::host::Hypervisor::merge`].
     pub(crate) async fn merge_layers(&self, order: &VmOrder, disk: DiskId, m: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
-        let upper = self.paths.disk_there(order.id, disk, Some(m.from));
-        let lower = self.paths.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
+        let (paths, of) = (self.paths.clone(), order.clone());
+        let root = blocking(move || root_of(&paths, &of, disk)).await?;
+        let upper = root.disk_there(order.id, disk, Some(m.from));
+        let lower = root.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
         match self.merge_state(order, disk, m).await? {
             Now::Live(dev, active) => {
                 self.commit_live(order.id, &dev, (&upper, &lower), active, progress).await?;
@@ -168,8 +180,8 @@ impl Kvm {
 
     /// Files that still stand on the upper one (other branches) stand on the lower one from now on.
     async fn move_children(&self, vm: VmId, disk: DiskId, upper: &Path, lower: &Path) -> Result<()> {
-        let folder = self.paths.vms();
-        let there = blocking(move || volumes::of_vm(&folder, vm)).await?;
+        let paths = self.paths.clone();
+        let there = blocking(move || volumes::of_vm(&paths, vm)).await?;
         for child in there.iter().filter(|f| f.disk.id == disk && f.backing.as_deref() == Some(upper)) {
             let args =
                 [LIMIT, "--", "/usr/bin/qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", disk_format(lower), "-b", text(lower)?, "--", text(&child.path)?];

@@ -29,6 +29,7 @@ mod provision;
 mod reclaim;
 mod screenshot;
 mod seed;
+mod stores;
 mod volumes;
 pub mod xml;
 
@@ -55,6 +56,10 @@ pub struct Config {
 pub struct Kvm {
     paths: paths::Paths,
     libvirt: Arc<libvirt::Libvirt>,
+    /// What tells this host's files on their way from those of others on a data store.
+    mark: String,
+    /// Data stores that somebody looks at: a look that hangs is not repeated.
+    looks: Mutex<HashSet<virga_model::DataStoreId>>,
     /// VMs of ours at the last look, so that counting does not ask for each one's metadata.
     known: Mutex<HashSet<VmId>>,
     /// VMs whose next power-off libvirt will turn into a restart (an ACPI reboot was asked for).
@@ -68,12 +73,12 @@ impl Kvm {
     /// # Errors
     /// `HostFailed` when a folder cannot be made or used.
     pub async fn open(config: Config) -> Result<Arc<Kvm>> {
-        let paths = paths::Paths { store: config.store, run: config.run };
+        let paths = paths::Paths::new(config.store, config.run);
         paths::text(&paths.store)?;
         paths::text(&paths.run)?;
         paths.vnc(VmId(uuid::Uuid::nil()))?;
         let made = paths.clone();
-        blocking(move || {
+        let mark = blocking(move || {
             // QEMU's user passes through them.
             for folder in [&made.store, &made.run] {
                 if let Some(parent) = folder.parent() {
@@ -81,13 +86,14 @@ impl Kvm {
                 }
                 files::folder(folder, 0o711)?;
             }
-            files::folder(&made.images(), 0o711)?;
-            files::folder(&made.shared(), 0o711)?;
-            files::folder(&made.vms(), 0o711)
+            files::folder(&made.local().images(), 0o711)?;
+            files::folder(&made.local().shared(), 0o711)?;
+            files::folder(&made.local().vms(), 0o711)?;
+            stores::mark(&made.store)
         })
         .await?;
         let libvirt = libvirt::Libvirt::new(&config.libvirt_uri)?;
-        Ok(Arc::new_cyclic(|me| Kvm { paths, libvirt, known: Mutex::default(), restarts: Mutex::default(), me: me.clone() }))
+        Ok(Arc::new_cyclic(|me| Kvm { paths, mark, looks: Mutex::default(), libvirt, known: Mutex::default(), restarts: Mutex::default(), me: me.clone() }))
     }
 }
 

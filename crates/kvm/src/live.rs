@@ -88,10 +88,12 @@ fn attach_disk(d: &Domain, paths: &Paths, order: &VmOrder, disk: &DiskSpec) -> s
         return Err(Error::conflict("There is no free place for the disk on this bus of the running guest.").with_hint("Restart the VM.").into());
     };
     if domain_xml::is_direct(disk.cache) {
-        files::probe_direct(&paths.vm(order.id))?;
+        let vm = paths.root(disk.store)?.vm(order.id);
+        files::folder(&vm, 0o711)?;
+        files::probe_direct(&vm)?;
     }
-    let there = volumes::of_vm(&paths.vms(), order.id)?;
-    let pending = layers::pending(paths, order, &there, None);
+    let there = volumes::of_vm(paths, order.id)?;
+    let pending = layers::pending(paths, order, &there, None)?;
     let xml = domain_xml::disk(order, paths, &pending, disk, &place)?.to_xml()?;
     nodes::without_forgotten(d, || d.attach_device_flags(&xml, LIVE))
 }
@@ -139,7 +141,7 @@ async fn detach(libvirt: &Arc<Libvirt>, vm: VmId, alias: String, what: &'static 
 /// Takes the space of a thick disk whose base file the guest writes, before the guest learns that there is more: behind
 /// what it knows it writes nothing.
 async fn take_space(libvirt: &Arc<Libvirt>, paths: &Paths, vm: VmId, disk: &DiskSpec) -> Result<()> {
-    let (base, alias) = (paths.disk(vm, disk, None), alias_name(disk.id));
+    let (base, alias) = (paths.root(disk.store)?.disk(vm, disk, None), alias_name(disk.id));
     if disk.format != DiskFormat::Raw || disk.provisioning == Provisioning::Thin {
         return Ok(());
     }

@@ -1,10 +1,15 @@
-//! Where things lie below the store and the run folder: the only place that builds such a path.
+//! Where things lie below the data stores and the run folder: the only place that builds such a path.
+//!
+//! Every data store has the same folders: [`Root`]. The host's local store is one of them; it also keeps what belongs to a
+//! VM on this host alone (seed, UEFI variables).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use virga_model::disk::{DiskFormat, Sharing};
 use virga_model::image::ImageFormat;
 use virga_model::vm::DiskSpec;
-use virga_model::{DiskId, Error, ImageId, LayerId, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, VmId};
 
 /// Longest path of a Unix socket (`sun_path` has 108 bytes; QEMU and libvirt need a little).
 const SOCKET_PATH_MAX: usize = 100;
@@ -12,44 +17,88 @@ const SOCKET_PATH_MAX: usize = 100;
 /// The folders of an agent.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// Images and disks.
+    /// Images and disks of the host's local store.
     pub store: PathBuf,
     /// Sockets.
     pub run: PathBuf,
+    /// The other data stores, as far as this agent was told of them.
+    others: Arc<RwLock<BTreeMap<DataStoreId, Other>>>,
 }
 
-impl Paths {
+/// A data store that is not the local one.
+#[derive(Clone, Debug)]
+struct Other {
+    root: Root,
+    /// The last look found it in order.
+    usable: bool,
+}
+
+/// The folder of a data store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    folder: PathBuf,
+    /// What tells files on their way from those of other hosts, where several see the folder.
+    mark: Option<String>,
+}
+
+impl Root {
+    /// The folder itself.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file by which the data store is recognised.
+    #[must_use]
+    pub fn signature(&self) -> PathBuf {
+        self.folder.join(virga_model::data_store::SIGNATURE_FILE)
+    }
+
     /// The image cache.
+    #[must_use]
     pub fn images(&self) -> PathBuf {
-        self.store.join("images")
+        self.folder.join("images")
     }
 
     /// A complete image, in the format that guests run on.
+    #[must_use]
     pub fn image(&self, id: ImageId, format: ImageFormat) -> PathBuf {
         self.images().join(format!("{id}.{}", format.on_host()))
     }
 
-    /// An image on its way.
-    pub fn image_part(&self, id: ImageId) -> PathBuf {
-        self.images().join(format!("{id}.part"))
+    fn on_its_way(&self, id: ImageId, end: &str) -> PathBuf {
+        self.images().join(match &self.mark {
+            None => format!("{id}.{end}"),
+            Some(mark) => format!("{id}.{mark}.{end}"),
+        })
     }
 
-    /// An image that is being converted.
+    /// An image on its way to this host.
+    #[must_use]
+    pub fn image_part(&self, id: ImageId) -> PathBuf {
+        self.on_its_way(id, "part")
+    }
+
+    /// An image that is being converted by this host.
+    #[must_use]
     pub fn image_converted(&self, id: ImageId) -> PathBuf {
-        self.images().join(format!("{id}.new"))
+        self.on_its_way(id, "new")
     }
 
     /// The folders of the VMs.
+    #[must_use]
     pub fn vms(&self) -> PathBuf {
-        self.store.join("vms")
+        self.folder.join("vms")
     }
 
-    /// A VM's folder.
+    /// The folder of a VM's disks.
+    #[must_use]
     pub fn vm(&self, vm: VmId) -> PathBuf {
         self.vms().join(vm.to_string())
     }
 
     /// A file of a disk: its base (none), or that of a layer. The name says the format: what lies in it is never asked.
+    #[must_use]
     pub fn disk(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> PathBuf {
         if disk.sharing == Sharing::Shared && layer.is_none() {
             return self.shared_disk(disk.id);
@@ -65,7 +114,8 @@ impl Paths {
         })
     }
 
-    /// As [`Paths::disk`], for a disk of which only the identity is known: the file that is there.
+    /// As [`Root::disk`], for a disk of which only the identity is known: the file that is there.
+    #[must_use]
     pub fn disk_there(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> PathBuf {
         let raw = self.disk_file(vm, disk, layer, DiskFormat::Raw);
         let shared = self.shared_disk(disk);
@@ -79,12 +129,67 @@ impl Paths {
     }
 
     /// The folder of disks that belong to no single VM.
+    #[must_use]
     pub fn shared(&self) -> PathBuf {
-        self.store.join("shared")
+        self.folder.join("shared")
     }
 
     fn shared_disk(&self, disk: DiskId) -> PathBuf {
         self.shared().join(format!("{disk}.raw"))
+    }
+}
+
+impl Paths {
+    /// The folders of an agent that knows no data store but its own.
+    #[must_use]
+    pub fn new(store: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Paths {
+        Paths { store: store.into(), run: run.into(), others: Arc::default() }
+    }
+
+    /// The host's local store.
+    #[must_use]
+    pub fn local(&self) -> Root {
+        Root { folder: self.store.clone(), mark: None }
+    }
+
+    /// Notes where a data store is; `mark` tells this host's files on their way from those of others. It is not used before
+    /// a look found it in order.
+    pub fn know(&self, store: DataStoreId, folder: PathBuf, mark: String) {
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        let root = Root { folder, mark: Some(mark) };
+        let usable = others.get(&store).is_some_and(|o| o.usable && o.root == root);
+        others.insert(store, Other { root, usable });
+    }
+
+    /// Notes whether the last look found a data store in order.
+    pub fn note(&self, store: DataStoreId, usable: bool) {
+        if let Some(o) = self.others.write().unwrap_or_else(PoisonError::into_inner).get_mut(&store) {
+            o.usable = usable;
+        }
+    }
+
+    /// The folder of a data store; none: the local one.
+    ///
+    /// # Errors
+    /// `Internal` when this agent was not told of it.
+    pub fn root(&self, store: Option<DataStoreId>) -> Result<Root, Error> {
+        let Some(id) = store else { return Ok(self.local()) };
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        others.get(&id).map(|o| o.root.clone()).ok_or_else(|| Error::internal(format!("This host was not told where data store {id} is.")))
+    }
+
+    /// The local store, and every other one that the last look found in order.
+    #[must_use]
+    pub fn roots(&self) -> Vec<(Option<DataStoreId>, Root)> {
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        let usable = others.iter().filter(|(_, o)| o.usable).map(|(id, o)| (Some(*id), o.root.clone()));
+        std::iter::once((None, self.local())).chain(usable).collect()
+    }
+
+    /// The folder of a VM in the local store.
+    #[must_use]
+    pub fn vm(&self, vm: VmId) -> PathBuf {
+        self.local().vm(vm)
     }
 
     /// A VM's cloud-init seed.
@@ -130,6 +235,6 @@ pub fn text(path: &Path) -> Result<&str, Error> {
     match path.to_str() {
         Some(t) if t.starts_with('/') && !t.contains(char::is_control) => Ok(t),
         _ => Err(Error::host(format!("The path {} cannot be given to libvirt.", path.display()))
-            .with_hint("Use an absolute path of plain characters for the agent's store.")),
+            .with_hint("Use an absolute path of plain characters for the data store.")),
     }
 }

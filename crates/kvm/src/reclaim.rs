@@ -74,9 +74,9 @@ impl Kvm {
 
     /// Writes the files of a disk anew, from the base up.
     async fn rewrite(&self, order: &VmOrder, disk: &DiskSpec, progress: Watch<'_>) -> Result<u64> {
-        let folder = self.paths.vms();
+        let paths = self.paths.clone();
         let (vm, id) = (order.id, disk.id);
-        let mut there = blocking(move || volumes::of_vm(&folder, vm)).await?;
+        let mut there = blocking(move || volumes::of_vm(&paths, vm)).await?;
         there.retain(|f| f.disk.id == id);
         let before: u64 = there.iter().map(|f| allocated_bytes(&f.path)).sum();
         for file in &there {

@@ -1,7 +1,7 @@
 //! Disk files; the image cache is [`crate::image_cache`].
 
 use crate::domain_xml::qemu_format;
-use crate::paths::{disk_format, text};
+use crate::paths::{Paths, Root, disk_format, text};
 use crate::provision::{self, Watch};
 use crate::{Kvm, Result, blocking, convert, erase, files, image_cache, program};
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use virga_agent::host::{NO_VM, StoredDisk, Volumes};
 use virga_model::disk::{DiskFormat, Provisioning};
 use virga_model::order::{ImageRef, Progress, VmOrder};
 use virga_model::vm::DiskSpec;
-use virga_model::{DiskId, Error, ImageId, LayerId, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, VmId};
 
 /// Address space of qemu-img. It uses little of it, but each of its up to 64 threads reserves a stack and a heap.
 const LIMIT: &str = "--as=8589934592";
@@ -62,22 +62,45 @@ pub struct Found {
     pub backing: Option<PathBuf>,
 }
 
-/// Every disk file of every VM.
-fn list(vms: &Path) -> Result<Vec<Found>> {
+/// Every disk file of every VM, on every data store in order.
+fn list(paths: &Paths) -> Result<Vec<Found>> {
     let mut out = Vec::new();
-    for folder in entries(vms)? {
+    for (store, root) in paths.roots() {
+        out.extend(in_store(&root, store)?);
+    }
+    Ok(out)
+}
+
+/// Every disk file of every VM on a data store, and those of shared disks.
+pub(crate) fn in_store(root: &Root, store: Option<DataStoreId>) -> Result<Vec<Found>> {
+    let mut out = Vec::new();
+    for folder in entries(&root.vms())? {
         if let Some(vm) = name_of(&folder).and_then(|n| n.parse::<VmId>().ok()) {
-            out.extend(of_vm(vms, vm)?);
+            out.extend(of_vm_in(root, store, vm)?);
         }
+    }
+    for path in entries(&root.shared())? {
+        let Some((id, layer)) = name_of(&path).and_then(disk_and_layer) else { continue };
+        // Gone since the folder was read.
+        let Ok(Some(head)) = length(&path) else { continue };
+        out.push(Found { disk: StoredDisk { id, vm: NO_VM, layer, store, size_bytes: head.size_bytes }, path, backing: None });
     }
     out.sort_by_key(|f| (f.disk.vm, f.disk.id, f.disk.layer));
     Ok(out)
 }
 
-/// Every disk file of one VM.
-pub fn of_vm(vms: &Path, vm: VmId) -> Result<Vec<Found>> {
+/// Every disk file of one VM, on every data store in order.
+pub fn of_vm(paths: &Paths, vm: VmId) -> Result<Vec<Found>> {
     let mut out = Vec::new();
-    for path in entries(&vms.join(vm.to_string()))? {
+    for (store, root) in paths.roots() {
+        out.extend(of_vm_in(&root, store, vm)?);
+    }
+    Ok(out)
+}
+
+fn of_vm_in(root: &Root, store: Option<DataStoreId>, vm: VmId) -> Result<Vec<Found>> {
+    let mut out = Vec::new();
+    for path in entries(&root.vm(vm))? {
         let Some((id, layer)) = name_of(&path).and_then(disk_and_layer) else { continue };
         let raw = disk_format(&path) == "raw";
         let found = match if raw { length(&path) } else { header(&path) } {
@@ -89,7 +112,7 @@ pub fn of_vm(vms: &Path, vm: VmId) -> Result<Vec<Found>> {
             tracing::warn!(path = %path.display(), "a disk's file is no qcow2");
         }
         let (size_bytes, backing) = found.map_or((0, None), |h| (h.size_bytes, h.backing));
-        out.push(Found { disk: StoredDisk { id, vm, layer, size_bytes }, path, backing });
+        out.push(Found { disk: StoredDisk { id, vm, layer, store, size_bytes }, path, backing });
     }
     Ok(out)
 }
@@ -199,12 +222,12 @@ async fn resize(path: &Path, disk: &DiskSpec, now: u64, progress: Watch<'_>) -> 
 
 impl Kvm {
     /// Makes a file of a disk if it is not there.
-    async fn make(&self, vm: VmId, path: PathBuf, disk: &DiskSpec, content: Content<'_>, progress: Watch<'_>) -> Result<()> {
+    async fn make(&self, root: &Root, vm: VmId, path: PathBuf, disk: &DiskSpec, content: Content<'_>, progress: Watch<'_>) -> Result<()> {
         if tokio::fs::try_exists(&path).await.map_err(|e| files::failed("Cannot look at", &path, &e))? {
             return Ok(());
         }
-        let paths = self.paths.clone();
-        blocking(move || files::vm_folder(&paths, vm)).await?;
+        let folder = if path.parent() == Some(&*root.shared()) { root.shared() } else { root.vm(vm) };
+        blocking(move || files::folder(&folder, 0o711)).await?;
         // A name of its own, so that two who make the same disk do not disturb each other.
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let new = Temporary(path.with_file_name(format!("{stem}.{}.new", uuid::Uuid::new_v4().simple())));
@@ -227,32 +250,34 @@ impl Kvm {
 #[async_trait]
 impl Volumes for Kvm {
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
-        let path = self.paths.disk(vm, disk, None);
-        let Some(i) = image else { return self.make(vm, path, disk, Content::Empty, progress).await };
-        let base = self.paths.image(i.id, i.format);
+        let root = self.root(disk.store).await?;
+        let path = root.disk(vm, disk, None);
+        let Some(i) = image else { return self.make(&root, vm, path, disk, Content::Empty, progress).await };
+        let base = root.image(i.id, i.format);
         if !base.is_file() {
-            return Err(Error::conflict(format!("The image {} is not in the host's cache yet.", i.id)));
+            return Err(Error::conflict(format!("The image {} is not in the data store's cache yet.", i.id)));
         }
         if disk.size_bytes < i.virtual_bytes {
             let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
             return Err(Error::invalid("disks.size_bytes", message));
         }
         let content = if disk.features().on_image { Content::OnImage(&base, qemu_format(i.format.on_host())) } else { Content::Copy(&base, i) };
-        self.make(vm, path, disk, content, progress).await
+        self.make(&root, vm, path, disk, content, progress).await
     }
 
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
-        let below = self.paths.disk(vm, disk, below);
+        let root = self.root(disk.store).await?;
+        let below = root.disk(vm, disk, below);
         if !tokio::fs::try_exists(&below).await.map_err(|e| files::failed("Cannot look at", &below, &e))? {
             return Err(Error::host(format!("The file {} that a layer shall stand on is not there.", below.display()))
                 .with_hint("Somebody removed it outside Virga; restore it from a backup."));
         }
         // A guest may have it open, so that it is not looked into: size and format are known.
-        self.make(vm, self.paths.disk(vm, disk, Some(layer)), disk, Content::On(&below, disk_format(&below)), &|_| ()).await
+        self.make(&root, vm, root.disk(vm, disk, Some(layer)), disk, Content::On(&below, disk_format(&below)), &|_| ()).await
     }
 
     async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
-        let path = self.paths.disk(vm, disk, layer);
+        let path = self.root(disk.store).await?.disk(vm, disk, layer);
         if disk_format(&path) == "raw" {
             let (p, size) = (disk.provisioning, disk.size_bytes);
             return provision::watched(provision::TAKING, size, progress, move |meter| provision::extend(&path, p, size, meter)).await;
@@ -264,8 +289,8 @@ impl Volumes for Kvm {
         resize(&path, disk, now.size_bytes, progress).await
     }
 
-    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
-        let path = self.paths.disk_there(vm, disk, layer);
+    async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+        let path = self.root(store).await?.disk_there(vm, disk, layer);
         if !path.exists() {
             return Ok(());
         }
@@ -277,8 +302,15 @@ impl Volumes for Kvm {
         self.reclaim(order, disk, progress).await
     }
 
-    async fn disk_erase(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(u64, Vec<String>)> {
-        let path = self.paths.disk_there(vm, disk, layer);
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)> {
+        let path = self.root(store).await?.disk_there(vm, disk, layer);
         if !path.exists() {
             return Ok((0, Vec::new()));
         }
@@ -287,53 +319,46 @@ impl Volumes for Kvm {
     }
 
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
-        let (folder, sockets) = (self.paths.vm(vm), self.paths.sockets(vm));
+        let paths = self.paths.clone();
         blocking(move || {
-            files::remove_folder(&sockets)?;
-            files::remove_folder(&folder)
+            files::remove_folder(&paths.sockets(vm))?;
+            paths.roots().iter().try_for_each(|(_, root)| files::remove_folder(&root.vm(vm)))
         })
         .await
     }
 
     async fn disks(&self) -> Result<Vec<StoredDisk>> {
-        let (vms, shared) = (self.paths.vms(), self.paths.shared());
-        blocking(move || {
-            let mut all: Vec<StoredDisk> = list(&vms)?.into_iter().map(|f| f.disk).collect();
-            for path in entries(&shared)? {
-                let Some((id, layer)) = name_of(&path).and_then(disk_and_layer) else { continue };
-                // Gone since the folder was read, or none of ours.
-                let Ok(Some(head)) = length(&path) else { continue };
-                all.push(StoredDisk { id, vm: NO_VM, layer, size_bytes: head.size_bytes });
-            }
-            Ok(all)
-        })
-        .await
-    }
-
-    async fn images(&self) -> Result<Vec<ImageId>> {
         let paths = self.paths.clone();
-        blocking(move || image_cache::list(&paths)).await
+        blocking(move || Ok(list(&paths)?.into_iter().map(|f| f.disk).collect())).await
     }
 
-    async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64> {
-        let (paths, image) = (self.paths.clone(), image.id);
-        blocking(move || image_cache::partial_bytes(&paths, image)).await
+    async fn images(&self, store: Option<DataStoreId>) -> Result<Vec<ImageId>> {
+        let root = self.root(store).await?;
+        blocking(move || image_cache::list(&root)).await
     }
 
-    async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
-        let (paths, image, data) = (self.paths.clone(), image.clone(), data.to_vec());
-        blocking(move || image_cache::write(&paths, &image, offset, &data)).await
+    async fn image_partial_bytes(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<u64> {
+        let (root, image) = (self.root(store).await?, image.id);
+        blocking(move || image_cache::partial_bytes(&root, image)).await
     }
 
-    async fn image_commit(&self, image: &ImageRef) -> Result<()> {
-        image_cache::commit(&self.paths, image).await
+    async fn image_write(&self, store: Option<DataStoreId>, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
+        let (root, image, data) = (self.paths.root(store)?, image.clone(), data.to_vec());
+        blocking(move || image_cache::write(&root, &image, offset, &data)).await
+    }
+
+    async fn image_commit(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<()> {
+        image_cache::commit(&self.root(store).await?, image).await
     }
 
     async fn image_remove(&self, image: ImageId) -> Result<()> {
         let paths = self.paths.clone();
         blocking(move || {
-            let standing: Vec<_> = list(&paths.vms())?.into_iter().map(|f| (f.disk, f.backing)).collect();
-            image_cache::remove(&paths, image, &standing)
+            for (store, root) in paths.roots() {
+                let standing: Vec<_> = in_store(&root, store)?.into_iter().map(|f| (f.disk, f.backing)).collect();
+                image_cache::remove(&root, image, &standing)?;
+            }
+            Ok(())
         })
         .await
     }

@@ -22,7 +22,7 @@ const MIB: u64 = 1 << 20;
 const QUIET: &(dyn Fn(virga_model::order::Progress) + Send + Sync) = &|_| ();
 
 fn paths(lab: &Lab) -> Paths {
-    Paths { store: lab.folder("store"), run: lab.folder("v") }
+    Paths::new(lab.folder("store"), lab.folder("v"))
 }
 
 fn of_kind(n: u128, kind: (DiskFormat, Provisioning), mib: u64) -> DiskSpec {
@@ -63,7 +63,7 @@ fn check(path: &Path) {
 
 async fn made(k: &Kvm, lab: &Lab, vm: VmId, d: &DiskSpec) -> PathBuf {
     k.disk_ensure(vm, d, None, QUIET).await.unwrap();
-    paths(lab).disk(vm, d, None)
+    paths(lab).local().disk(vm, d, None)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +95,7 @@ async fn every_kind_takes_its_space_and_keeps_its_content() {
         // A layer on it, written and merged again: content and space are what they were.
         let layer = specs::id(0x90 + n);
         k.layer_ensure(vm, &d, layer, None).await.unwrap();
-        let upper = paths(&lab).disk(vm, &d, Some(layer));
+        let upper = paths(&lab).local().disk(vm, &d, Some(layer));
         io(&upper, "write -P 0x77 4M 1M");
         let mut o = specs::order(0x71, "kinds");
         o.spec.disks = vec![d.clone()];
@@ -122,7 +122,7 @@ async fn a_disk_from_an_image_stands_on_it_or_is_a_copy() {
     for (n, kind) in (1..).zip(Features::KINDS) {
         let d = DiskSpec { image: Some(image.id), ..of_kind(n, kind, 32) };
         k.disk_ensure(vm, &d, Some(&image), QUIET).await.unwrap();
-        let path = paths(&lab).disk(vm, &d, None);
+        let path = paths(&lab).local().disk(vm, &d, None);
         let now = content(&path);
         assert!(now.len() as u64 == d.size_bytes && now[..raw.len()] == raw && now[raw.len()..].iter().all(|b| *b == 0), "{kind:?}");
         assert_eq!(taken(&path) >= 32 * MIB, kind.1 != Provisioning::Thin, "{kind:?}: {}", taken(&path));
@@ -133,9 +133,9 @@ async fn a_disk_from_an_image_stands_on_it_or_is_a_copy() {
     // A copy needs its image no more, an overlay does.
     assert!(k.image_remove(image.id).await.is_err());
     let overlay = of_kind(1, Features::KINDS[0], 32);
-    k.disk_remove(vm, overlay.id, None).await.unwrap();
+    k.disk_remove(vm, None, overlay.id, None).await.unwrap();
     k.image_remove(image.id).await.unwrap();
-    assert_eq!(content(&paths(&lab).disk(vm, &of_kind(4, Features::KINDS[3], 32), None))[3 << 20], 0x33);
+    assert_eq!(content(&paths(&lab).local().disk(vm, &of_kind(4, Features::KINDS[3], 32), None))[3 << 20], 0x33);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +147,7 @@ async fn cve_2012_5625_a_new_disk_shows_nothing_of_a_removed_one() {
         let old = of_kind(n, kind, 64);
         let path = made(&k, &lab, vm, &old).await;
         io(&path, "write -P 0xaa 0 64M");
-        k.disk_remove(vm, old.id, None).await.unwrap();
+        k.disk_remove(vm, None, old.id, None).await.unwrap();
         let new = of_kind(0x20 + n, kind, 64);
         let path = made(&k, &lab, vm, &new).await;
         assert!(content(&path).iter().all(|b| *b == 0), "{kind:?}");
@@ -169,12 +169,12 @@ async fn a_raw_disk_that_looks_like_something_else_stays_raw() {
     head[24..32].copy_from_slice(&(1u64 << 40).to_be_bytes());
     head[64..75].copy_from_slice(b"/etc/passwd");
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&head, 0).unwrap();
-    assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, layer: None, size_bytes: 16 * MIB }]);
+    assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, layer: None, store: None, size_bytes: 16 * MIB }]);
     let larger = DiskSpec { size_bytes: 24 * MIB, ..d.clone() };
     k.disk_grow(vm, &larger, None, QUIET).await.unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 24 * MIB);
     k.layer_ensure(vm, &larger, specs::id(0x90), None).await.unwrap();
-    let layer = paths(&lab).disk(vm, &larger, Some(specs::id(0x90)));
+    let layer = paths(&lab).local().disk(vm, &larger, Some(specs::id(0x90)));
     let info = qemu("qemu-img", &["info", "-f", "qcow2", layer.to_str().unwrap()]);
     assert!(info.contains("backing file format: raw"), "{info}");
     assert_eq!(content(&layer)[..75], head[..75]);
@@ -212,7 +212,7 @@ async fn disks_grow_under_a_guest_as_their_kind_wants() {
         )
         .await;
         assert_eq!(sum.split_whitespace().collect::<Vec<_>>(), ["0", "0"], "disk {n}: what was written stays, the rest is zeros");
-        let path = paths(&lab).disk(vm, &o.spec.disks[n], None);
+        let path = paths(&lab).local().disk(vm, &o.spec.disks[n], None);
         let thick = o.spec.disks[n].provisioning != Provisioning::Thin;
         assert_eq!(taken(&path) >= 40 * MIB, thick, "disk {n}: {}", taken(&path));
     }
@@ -240,7 +240,7 @@ async fn space_comes_back_offline_and_the_content_stays() {
         io(&path, "write -P 0x11 0 32M");
         io(&path, "write -P 0 4M 24M");
         k.layer_ensure(vm, &d, layer, None).await.unwrap();
-        let upper = paths(&lab).disk(vm, &d, Some(layer));
+        let upper = paths(&lab).local().disk(vm, &d, Some(layer));
         io(&upper, "write -P 0x22 30M 8M");
         io(&upper, "write -P 0 32M 4M");
         // Zeros that hide what lies below must stay.
@@ -274,15 +274,15 @@ async fn space_comes_back_online_by_the_guest_agent() {
     until_agent(&k, o.id).await;
     let said = in_guest(&lab, o.id, "(mkfs.ext4 -q -F /dev/vdb || mke2fs -F /dev/vdb) 2>&1; mkdir -p /mnt/x; mount /dev/vdb /mnt/x 2>&1; dd if=/dev/urandom of=/mnt/x/f bs=1M count=60 2>&1; sync; ls -l /mnt/x").await;
     eprintln!("{said}");
-    let full = taken(&paths(&lab).disk(o.id, &d, None));
+    let full = taken(&paths(&lab).local().disk(o.id, &d, None));
     assert!(full >= 60 * MIB, "{full}: {said}");
     in_guest(&lab, o.id, "rm /mnt/x/f; sync").await;
     let back = k.disk_reclaim(&o, &d, QUIET).await.unwrap();
-    let now = taken(&paths(&lab).disk(o.id, &d, None));
+    let now = taken(&paths(&lab).local().disk(o.id, &d, None));
     eprintln!("{full} bytes before, {now} after, {back} came back");
     assert!(back >= 50 * MIB && now + back == full, "{full} {now} {back}");
     k.force_off(o.id).await.unwrap();
-    check(&paths(&lab).disk(o.id, &d, None));
+    check(&paths(&lab).local().disk(o.id, &d, None));
     k.undefine(o.id).await.unwrap();
 }
 
@@ -298,13 +298,13 @@ async fn cve_2013_4183_a_secure_removal_overwrites_every_layer() {
         io(&path, "write -P 0x41 0 8M");
         let layer = specs::id(0x90 + n);
         k.layer_ensure(vm, &d, layer, None).await.unwrap();
-        let upper = paths(&lab).disk(vm, &d, Some(layer));
+        let upper = paths(&lab).local().disk(vm, &d, Some(layer));
         io(&upper, "write -P 0x42 2M 4M");
         for (file, layer, held) in [(&upper, Some(layer), 4 * MIB), (&path, None, 8 * MIB)] {
-            let (bytes, left) = k.disk_erase(vm, d.id, layer, QUIET).await.unwrap();
+            let (bytes, left) = k.disk_erase(vm, None, d.id, layer, QUIET).await.unwrap();
             eprintln!("{}: {bytes} bytes overwritten, left: {left:?}", file.display());
             assert!(bytes >= held && !file.exists(), "{bytes}");
-            assert_eq!(k.disk_erase(vm, d.id, layer, QUIET).await.unwrap(), (0, vec![]), "absent is success");
+            assert_eq!(k.disk_erase(vm, None, d.id, layer, QUIET).await.unwrap(), (0, vec![]), "absent is success");
         }
     }
     assert!(k.disks().await.unwrap().is_empty());
@@ -314,8 +314,8 @@ async fn cve_2013_4183_a_secure_removal_overwrites_every_layer() {
     o.spec.disks.push(d.clone());
     make(&k, &o).await;
     k.start(o.id).await.unwrap();
-    assert!(k.disk_erase(o.id, d.id, None, QUIET).await.is_err());
-    assert!(paths(&lab).disk(o.id, &d, None).exists());
+    assert!(k.disk_erase(o.id, None, d.id, None, QUIET).await.is_err());
+    assert!(paths(&lab).local().disk(o.id, &d, None).exists());
     k.force_off(o.id).await.unwrap();
     k.undefine(o.id).await.unwrap();
 }
@@ -346,10 +346,10 @@ async fn two_guests_have_one_shared_disk() {
     k.vm_files_remove(vms[0].id).await.unwrap();
     in_guest(&lab, vms[1].id, "echo written-by-two | dd of=/dev/vdb bs=512 count=1 conv=sync oflag=direct 2>&1; sync").await;
     k.force_off(vms[1].id).await.unwrap();
-    let file = paths(&lab).disk(vms[1].id, &shared, None);
+    let file = paths(&lab).local().disk(vms[1].id, &shared, None);
     assert!(std::fs::read(&file).unwrap().starts_with(b"written-by-two"));
     assert!(k.disks().await.unwrap().iter().any(|d| d.id == shared.id && d.vm == NO_VM));
-    k.disk_remove(vms[1].id, shared.id, None).await.unwrap();
+    k.disk_remove(vms[1].id, None, shared.id, None).await.unwrap();
     assert!(!file.exists());
     k.undefine(vms[1].id).await.unwrap();
 }

@@ -29,12 +29,12 @@ fn reference(bytes: &[u8], format: ImageFormat, virtual_bytes: u64) -> ImageRef 
 /// Brings an image to the host the way a transfer does.
 async fn import(k: &Kvm, bytes: &[u8], image: &ImageRef) -> Result<()> {
     for (i, piece) in bytes.chunks(4 << 20).enumerate() {
-        k.image_write(image, (i as u64) * (4 << 20), piece).await.unwrap();
+        k.image_write(None, image, (i as u64) * (4 << 20), piece).await.unwrap();
     }
     if bytes.is_empty() {
-        k.image_write(image, 0, &[]).await.unwrap();
+        k.image_write(None, image, 0, &[]).await.unwrap();
     }
-    k.image_commit(image).await
+    k.image_commit(None, image).await
 }
 
 fn qemu_img(args: &[&str]) -> String {
@@ -86,14 +86,14 @@ async fn foreign_formats_arrive_as_the_same_disk() {
         assert_eq!(seen.format, format, "{what}");
         let image = reference(&bytes, format, seen.virtual_bytes);
         import(&k, &bytes, &image).await.unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert!(k.images().await.unwrap().contains(&image.id), "{what}");
+        assert!(k.images(None).await.unwrap().contains(&image.id), "{what}");
         let kept = dir.path().join("store/images").join(format!("{}.qcow2", image.id));
         qemu_img(&["compare", "-q", "-f", "raw", "-F", "qcow2", text(&raw), text(&kept)]);
         qemu_img(&["check", "-q", "-f", "qcow2", text(&kept)]);
         let info: Value = serde_json::from_str(&qemu_img(&["info", "--output=json", "-f", "qcow2", text(&kept)])).unwrap();
         assert_eq!(info["virtual-size"].as_u64(), Some(seen.virtual_bytes), "{what}");
         // Again: it is there already.
-        k.image_commit(&image).await.unwrap();
+        k.image_commit(None, &image).await.unwrap();
         k.image_remove(image.id).await.unwrap();
         assert_eq!(std::fs::read_dir(dir.path().join("store/images")).unwrap().count(), 0, "{what}: nothing is left");
     }
@@ -144,7 +144,7 @@ async fn the_hostile_set_is_refused_on_a_host() {
             refused += 1;
         }
     }
-    assert!(k.images().await.unwrap().is_empty());
+    assert!(k.images(None).await.unwrap().is_empty());
     assert_eq!(std::fs::read_dir(folder.join("store/images")).unwrap().count(), 0, "nothing is left");
     println!("{} hostile images, {refused} tries, all refused", set.len());
 }

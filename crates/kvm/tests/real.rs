@@ -189,7 +189,7 @@ async fn hot_plug(lab: &Lab, k: &Kvm, o: &mut VmOrder) {
             until("grown disk in the guest", 30, async || in_guest(lab, vm, "cat /sys/block/*/size").await.contains("131072")).await;
         }
         twice(o, Change::DetachDisk(d.clone())).await;
-        k.disk_remove(vm, d.id, None).await.unwrap();
+        k.disk_remove(vm, None, d.id, None).await.unwrap();
     }
 
     let second = specs::nat(0xc9, "192.168.201.0/24");
@@ -365,23 +365,23 @@ async fn images_and_disks_are_kept_whole() {
     let k = open(&lab).await;
     let bytes = iso(7);
     let image = import(&k, &bytes, 0xa1).await;
-    assert_eq!(k.images().await.unwrap(), [image.id]);
-    assert_eq!(k.image_partial_bytes(&image).await.unwrap(), 0);
-    k.image_commit(&image).await.unwrap();
+    assert_eq!(k.images(None).await.unwrap(), [image.id]);
+    assert_eq!(k.image_partial_bytes(None, &image).await.unwrap(), 0);
+    k.image_commit(None, &image).await.unwrap();
 
     // Broken off, gone on, and wrong.
     let raw =
         ImageRef { id: specs::id(0xa2), format: ImageFormat::Raw, size_bytes: 2048, virtual_bytes: 2048, sha256: hex::encode(Sha256::digest([5u8; 2048])) };
-    k.image_write(&raw, 0, &[5; 1024]).await.unwrap();
-    k.image_write(&raw, 0, &[5; 1024]).await.unwrap();
-    assert_eq!(k.image_partial_bytes(&raw).await.unwrap(), 1024);
-    assert_eq!(k.image_write(&raw, 1500, &[5; 10]).await.unwrap_err().code, ErrorCode::Conflict);
-    assert_eq!(k.image_write(&raw, 1024, &[5; 2000]).await.unwrap_err().code, ErrorCode::Conflict);
-    k.image_write(&raw, 1024, &[6; 1024]).await.unwrap();
-    assert!(k.image_commit(&raw).await.unwrap_err().message.contains("SHA-256"));
-    assert_eq!(k.image_partial_bytes(&raw).await.unwrap(), 0, "what is wrong is thrown away");
-    k.image_write(&raw, 0, &[5; 2048]).await.unwrap();
-    k.image_commit(&raw).await.unwrap();
+    k.image_write(None, &raw, 0, &[5; 1024]).await.unwrap();
+    k.image_write(None, &raw, 0, &[5; 1024]).await.unwrap();
+    assert_eq!(k.image_partial_bytes(None, &raw).await.unwrap(), 1024);
+    assert_eq!(k.image_write(None, &raw, 1500, &[5; 10]).await.unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(k.image_write(None, &raw, 1024, &[5; 2000]).await.unwrap_err().code, ErrorCode::Conflict);
+    k.image_write(None, &raw, 1024, &[6; 1024]).await.unwrap();
+    assert!(k.image_commit(None, &raw).await.unwrap_err().message.contains("SHA-256"));
+    assert_eq!(k.image_partial_bytes(None, &raw).await.unwrap(), 0, "what is wrong is thrown away");
+    k.image_write(None, &raw, 0, &[5; 2048]).await.unwrap();
+    k.image_commit(None, &raw).await.unwrap();
 
     let vm: VmId = specs::id(0x31);
     let mut d = DiskSpec { size_bytes: 1 << 20, ..specs::disk(1, Some(0xa2), DiskBus::Virtio, DiskCache::None) };
@@ -390,7 +390,7 @@ async fn images_and_disks_are_kept_whole() {
     let before = std::fs::read(&path).unwrap();
     k.disk_ensure(vm, &d, Some(&raw), &|_| ()).await.unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), before, "an existing disk is never touched");
-    assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, layer: None, size_bytes: 1 << 20 }]);
+    assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, layer: None, store: None, size_bytes: 1 << 20 }]);
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no left-overs");
     d.size_bytes = 2 << 20;
     k.disk_grow(vm, &d, None, &|_| ()).await.unwrap();
@@ -399,12 +399,12 @@ async fn images_and_disks_are_kept_whole() {
     assert_eq!(k.image_remove(raw.id).await.unwrap_err().code, ErrorCode::Conflict);
     let small = DiskSpec { size_bytes: 1024, ..specs::disk(2, Some(0xa2), DiskBus::Virtio, DiskCache::None) };
     assert_eq!(k.disk_ensure(vm, &small, Some(&raw), &|_| ()).await.unwrap_err().code, ErrorCode::Invalid);
-    k.disk_remove(vm, d.id, None).await.unwrap();
-    k.disk_remove(vm, d.id, None).await.unwrap();
+    k.disk_remove(vm, None, d.id, None).await.unwrap();
+    k.disk_remove(vm, None, d.id, None).await.unwrap();
     k.image_remove(raw.id).await.unwrap();
     k.vm_files_remove(vm).await.unwrap();
     k.vm_files_remove(vm).await.unwrap();
-    assert_eq!(k.images().await.unwrap(), [image.id]);
+    assert_eq!(k.images(None).await.unwrap(), [image.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -567,4 +567,58 @@ fn an_ovs_bridge_comes_and_goes() {
         .unwrap();
     let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_lives_on_a_shared_data_store() {
+    use virga_model::data_store::{Backing, DataStoreSpec};
+    use virga_model::layer::{Layer, Merge};
+    let lab = Lab::start("virga-shared");
+    let k = open(&lab).await;
+    let folder = lab.folder("shared");
+    std::fs::create_dir(&folder).unwrap();
+    let gold = virga_model::order::StoreRef {
+        id: specs::id(0x70),
+        name: "gold".into(),
+        spec: DataStoreSpec::SharedDirectory { path: folder.to_str().unwrap().into(), backing: Backing::Nas },
+    };
+    k.store_ensure(&gold).await.unwrap();
+    assert!(k.store_look(gold.id).await.reachable());
+    let bytes = std::fs::read(tiny_guest()).unwrap();
+    let mut o = tiny_order(&k, 0x71, "shared-1").await;
+    let image = o.images[0].clone();
+    for (i, piece) in bytes.chunks(4 << 20).enumerate() {
+        k.image_write(Some(gold.id), &image, (i as u64) * (4 << 20), piece).await.unwrap();
+    }
+    k.image_commit(Some(gold.id), &image).await.unwrap();
+    o.spec.disks[0].store = Some(gold.id);
+    o.stores = vec![gold.clone()];
+    let vm = o.id;
+    make(&k, &o).await;
+    k.start(vm).await.unwrap();
+    until_agent(&k, vm).await;
+    let used = lab.virsh_ok(&["domblklist", &vm.to_string()]);
+    assert!(used.contains(folder.join("vms").to_str().unwrap()), "{used}");
+    in_guest(&lab, vm, "echo before > /root/mark; sync").await;
+
+    // A layer put on top and merged again while the guest runs.
+    let layer = Layer { id: specs::id(0x90), parent: None, consistent: false };
+    o.spec.layers.list.push(layer);
+    o.spec.layers.top = Some(layer.id);
+    k.layer_ensure(vm, &o.spec.disks[0], layer.id, None).await.unwrap();
+    k.change_live(&o, &Change::TakeLayer(layer)).await.unwrap();
+    in_guest(&lab, vm, "echo after >> /root/mark; sync").await;
+    assert!(k.disks().await.unwrap().iter().any(|d| d.layer == Some(layer.id) && d.store == Some(gold.id)));
+    o.spec.layers.list.clear();
+    o.spec.layers.top = None;
+    let merge = Merge { from: layer.id, into: None };
+    o.spec.layers.merges.push(merge);
+    k.merge(&o, o.spec.disks[0].id, merge, &|_| {}).await.unwrap();
+    assert_eq!(in_guest(&lab, vm, "cat /root/mark").await, "before\nafter\n");
+    assert_eq!(k.disks().await.unwrap().len(), 1);
+    k.force_off(vm).await.unwrap();
+    k.undefine(vm).await.unwrap();
+    k.vm_files_remove(vm).await.unwrap();
+    k.store_remove(&gold).await.unwrap();
+    assert!(std::fs::read_dir(&folder).unwrap().next().is_none());
 }

@@ -24,7 +24,7 @@ pub const CSRF_HEADER: &str = "x-virga-csrf";
 const TOUCH_SECONDS: i64 = 60;
 
 /// Every privilege, for lists.
-pub const PRIVILEGES: [Privilege; 18] = Privilege::ALL;
+pub const PRIVILEGES: [Privilege; 20] = Privilege::ALL;
 
 /// What a caller showed.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,5 @@
-//! Copies of rows in memory, so that a request does not read again what hardly ever changes: who calls, and the hosts.
+//! Copies of rows in memory, so that a request does not read again what hardly ever changes: who calls, the hosts, and
+//! the data stores that hosts watch.
 //!
 //! A copy is good while this process has committed no change of such rows ([`virga_store::Mark`]), and for
 //! [`COPY_LIFE`] at most, because another manager may have. So a credential that was revoked is refused at once by the
@@ -11,7 +12,9 @@ use crate::state::{Manager, lock};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use virga_model::data_store::DataStoreSpec;
 use virga_model::host::Host;
+use virga_model::order::{Report, StoreRef, stores_digest};
 use virga_model::{Error, HostId};
 use virga_store::{Mark, Tx};
 
@@ -25,6 +28,14 @@ const CALLERS_MAX: usize = 10_000;
 pub struct Copies {
     callers: Mutex<HashMap<String, Dated<Arc<Caller>>>>,
     hosts: Mutex<Option<Dated<Arc<Hosts>>>>,
+    stores: Mutex<Option<Dated<Arc<Watched>>>>,
+}
+
+/// The data stores that every host watches, and what tells the list from another.
+#[derive(Debug, Default)]
+pub struct Watched {
+    list: Vec<StoreRef>,
+    digest: String,
 }
 
 /// A copy with the epoch before it was read, and when that was by the manager's steady clock.
@@ -99,5 +110,32 @@ pub async fn hosts(m: &Manager, tx: &mut Tx) -> Result<Arc<Hosts>, Error> {
     }
     let what = read(tx).await?;
     *lock(&m.copies.hosts) = Some(Dated { what: what.clone(), epoch, at });
+    Ok(what)
+}
+
+/// The data stores that the host which made `report` shall watch, when it watches others. An agent that knows nothing of
+/// data stores is told nothing.
+///
+/// # Errors
+/// What the database says.
+pub async fn stores_to_watch(m: &Manager, report: &Report) -> Result<Option<Vec<StoreRef>>, Error> {
+    if report.stores_digest.is_empty() {
+        return Ok(None);
+    }
+    let watched = watched(m).await?;
+    Ok((watched.digest != report.stores_digest).then(|| watched.list.clone()))
+}
+
+async fn watched(m: &Manager) -> Result<Arc<Watched>, Error> {
+    let (current, at) = (m.store.epoch(Mark::DataStores), m.steady());
+    if let Some(copy) = lock(&m.copies.stores).as_ref().filter(|d| d.good(current, at)) {
+        return Ok(copy.what.clone());
+    }
+    let mut tx = m.store.read().await?;
+    let rows = virga_store::data_store::all(&mut tx).await?;
+    drop(tx);
+    let list: Vec<StoreRef> = rows.into_iter().filter(|s| s.spec != DataStoreSpec::Local).map(|s| StoreRef { id: s.id, name: s.name, spec: s.spec }).collect();
+    let what = Arc::new(Watched { digest: stores_digest(&list), list });
+    *lock(&m.copies.stores) = Some(Dated { what: what.clone(), epoch: current, at });
     Ok(what)
 }

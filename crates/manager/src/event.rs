@@ -79,6 +79,8 @@ pub fn shape(e: Event) -> Shape {
 pub fn may_see(caller: &crate::auth::Caller, e: &Event) -> bool {
     match e.object {
         ObjectRef::Host(h) => caller.may(Privilege::HostRead, &Target::Host(h)),
+        // What hosts reach names them.
+        ObjectRef::DataStore(_) => caller.may(Privilege::HostRead, &Target::Installation),
         ObjectRef::JoinToken(_) => caller.may(Privilege::HostManage, &Target::Installation),
         ObjectRef::User(_) | ObjectRef::Token(_) | ObjectRef::Session(_) | ObjectRef::RoleBinding(_) => caller.may(Privilege::UserRead, &Target::Installation),
         ObjectRef::System => [Privilege::SystemRead, Privilege::AuditRead, Privilege::VmRead].into_iter().any(|p| caller.may(p, &Target::Installation)),
@@ -94,7 +96,7 @@ pub fn visible(caller: &crate::auth::Caller) -> Visible {
     let everywhere = |p| caller.may(p, &Target::Installation);
     let by_privilege: [(Privilege, &[&str]); 7] = [
         (Privilege::VmRead, &["vm", "image", "network", "task", "system"]),
-        (Privilege::HostRead, &["host"]),
+        (Privilege::HostRead, &["host", "data_store"]),
         (Privilege::HostManage, &["join_token"]),
         (Privilege::ImageManage, &["image"]),
         (Privilege::NetworkManage, &["network"]),

@@ -156,6 +156,7 @@ async fn needed(tx: &mut Tx, task: &Task) -> Result<(Privilege, Target), Error> 
         }
         ObjectRef::Image(_) => (Privilege::ImageManage, Target::Installation),
         ObjectRef::Network(_) => (Privilege::NetworkManage, Target::Installation),
+        ObjectRef::DataStore(_) => (Privilege::DataStoreManage, Target::Installation),
         ObjectRef::Host(h) => (Privilege::HostManage, Target::Host(h)),
         _ => (Privilege::VmOperate, Target::Installation),
     })

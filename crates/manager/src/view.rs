@@ -2,7 +2,9 @@
 
 use crate::copies;
 use crate::state::Manager;
+use virga_decide::data_stores::{SeenStore, StoreView};
 use virga_decide::place::{HostView, View};
+use virga_model::data_store::StoreFact;
 use virga_model::host::Host;
 use virga_model::order::NetworkRef;
 use virga_model::vm::VmSpec;
@@ -17,7 +19,17 @@ use virga_store::Tx;
 pub async fn build(m: &Manager, tx: &mut Tx) -> Result<View, Error> {
     let hosts = copies::hosts(m, tx).await?;
     let loads = virga_store::host::loads(tx).await?;
-    Ok(View { hosts: hosts.list.iter().map(|h| host_view(m, h, loads.get(&h.id).map_or(0, |l| l.memory_bytes))).collect() })
+    let stores = stores(tx).await?;
+    Ok(View { hosts: hosts.list.iter().map(|h| host_view(m, h, loads.get(&h.id).map_or(0, |l| l.memory_bytes))).collect(), stores })
+}
+
+/// All data stores as placement sees them.
+///
+/// # Errors
+/// What the database says.
+pub async fn stores(tx: &mut Tx) -> Result<Vec<StoreView>, Error> {
+    let rows = virga_store::data_store::all(tx).await?;
+    Ok(rows.into_iter().map(|s| StoreView { id: s.id, kind: s.spec.kind(), closed: s.closed().map(str::to_string), name: s.name }).collect())
 }
 
 /// One host as placement sees it; none when there is no such host.
@@ -42,6 +54,7 @@ fn host_view(m: &Manager, h: &Host, allocated_memory_bytes: u64) -> HostView {
         memory_bytes: memory,
         allocated_memory_bytes,
         store_free_bytes: h.facts.store_free_bytes,
+        stores: h.facts.stores.iter().map(seen).collect(),
         kvm: h.facts.accelerator == "kvm",
         uefi: h.facts.uefi,
         ovs: h.facts.ovs,
@@ -49,6 +62,10 @@ fn host_view(m: &Manager, h: &Host, allocated_memory_bytes: u64) -> HostView {
         cpu_use: sample.cpu,
         memory_use: if memory == 0 { 0.0 } else { sample.memory_bytes as f64 / memory as f64 },
     }
+}
+
+fn seen(f: &StoreFact) -> SeenStore {
+    SeenStore { id: f.store, problem: f.problem.map(|_| f.why.clone()), free_bytes: f.free_bytes }
 }
 
 /// The networks that a specification names, as agents and placement need them.

@@ -248,6 +248,7 @@ pub fn check_edit(from: &VmSpec, to: &VmSpec) -> Result<(), crate::Error> {
             c.that(d.provisioning == o.provisioning, format!("disks[{i}].provisioning"), "cannot change; attach a new disk");
             c.that(d.sharing == o.sharing, format!("disks[{i}].sharing"), "cannot change; attach a new disk");
             c.that(d.format == o.format, format!("disks[{i}].format"), "cannot change; attach a new disk");
+            c.that(d.store == o.store, format!("disks[{i}].store"), "the data store of a disk does not change by an edit; move the disk");
             c.that(d.image == o.image, format!("disks[{i}].image"), "the image of a disk cannot change; attach a new disk");
         }
     }
@@ -278,6 +279,7 @@ mod tests {
             format: Default::default(),
             discard: Default::default(),
             sharing: Default::default(),
+            store: None,
         }
     }
 

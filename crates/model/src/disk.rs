@@ -4,7 +4,7 @@
 
 use crate::error::{Check, Error};
 use crate::vm::{DISK_BYTES_MAX, DiskBus, DiskCache, DiskMode, DiskSpec};
-use crate::{DiskId, ImageId};
+use crate::{DataStoreId, DiskId, ImageId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,9 @@ pub struct Leaving {
     /// It was shared, and this VM was the last one that was bound to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// The data store that it lies on; none: the local one of the VM's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<DataStoreId>,
 }
 
 /// A wish to bring space of a disk back to its store (DSK-08).

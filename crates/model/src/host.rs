@@ -117,6 +117,9 @@ pub struct HostFacts {
     /// Networks that were made on the host.
     #[serde(default)]
     pub networks: Vec<NetworkId>,
+    /// The data stores that it was told to watch, as it finds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<crate::data_store::StoreFact>,
     /// libvirt domains that are not Virga's: seen, counted and never touched.
     #[serde(default)]
     pub foreign_vms: Vec<ForeignVm>,

@@ -59,6 +59,8 @@ ids! {
     ImageId,
     /// A network that VMs can be connected to.
     NetworkId,
+    /// A data store: a place that carries disks of VMs.
+    DataStoreId,
     /// A long operation.
     TaskId,
     /// A person or service with an account.

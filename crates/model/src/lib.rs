@@ -9,6 +9,7 @@
 
 pub mod change;
 pub mod cloud_init;
+pub mod data_store;
 pub mod disk;
 pub mod error;
 pub mod event;

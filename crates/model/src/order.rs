@@ -4,12 +4,13 @@
 //! go on working. Every order is an idempotent "ensure" with the object's generation; what happens once (reboot,
 //! reset) carries its task id.
 
+use crate::data_store::{DataStoreSpec, StoreFact};
 use crate::host::{ForeignVm, HostFacts};
 use crate::image::ImageFormat;
 use crate::network::NetworkSpec;
 use crate::stats::{Sample, VmSample};
 use crate::vm::{Desired, Observed, StopMode, VmSpec};
-use crate::{Error, ImageId, NetworkId, TaskId, Time, VmId};
+use crate::{DataStoreId, Error, ImageId, NetworkId, TaskId, Time, VmId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,28 @@ pub struct VmOrder {
     /// Layers of the former specification, whose files must stay as long.
     #[serde(default)]
     pub keep_layers: Vec<crate::LayerId>,
+    /// The data stores that disks of this order lie on, those of `keep_disks` too, other than the host's local one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<StoreRef>,
+}
+
+impl VmOrder {
+    /// The data store with this id, if the order describes it.
+    #[must_use]
+    pub fn store(&self, id: DataStoreId) -> Option<&StoreRef> {
+        self.stores.iter().find(|s| s.id == id)
+    }
+}
+
+/// A data store as an agent needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreRef {
+    /// The data store.
+    pub id: DataStoreId,
+    /// Its name, for texts.
+    pub name: String,
+    /// Where it is.
+    pub spec: DataStoreSpec,
 }
 
 /// An image as an agent needs to know it.
@@ -120,6 +143,16 @@ pub enum NodeCall {
     DropNetwork {
         /// The network.
         network: NetworkRef,
+    },
+    /// See to it that a data store is there and carries its signature.
+    EnsureStore {
+        /// The data store.
+        store: StoreRef,
+    },
+    /// See to it that a data store's signature and cached images are gone. Refused while disks lie on it.
+    DropStore {
+        /// The data store.
+        store: StoreRef,
     },
 }
 
@@ -202,6 +235,12 @@ pub struct Report {
     /// Domains that are not Virga's, when they changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign_vms: Option<Vec<ForeignVm>>,
+    /// The data stores that it was told to watch, when what it found has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stores: Option<Vec<StoreFact>>,
+    /// [`stores_digest`] of the data stores that it was told to watch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stores_digest: String,
     /// The host's rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_sample: Option<Sample>,
@@ -222,6 +261,23 @@ pub struct ReportAck {
     /// `host:port` of the node listeners of all managers, those to be tried first before the others. Empty: not told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managers: Vec<String>,
+    /// The data stores that the host shall watch, all of them, when its digest is another. None: as it was told before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stores: Option<Vec<StoreRef>>,
+}
+
+/// Tells one list of data stores from another; `0` for the empty one. Both sides make it in the same way (FNV-1a over the
+/// documents), so that the list itself goes over the wire only when it has changed.
+#[must_use]
+pub fn stores_digest(stores: &[StoreRef]) -> String {
+    if stores.is_empty() {
+        return "0".into();
+    }
+    let mut sorted: Vec<&StoreRef> = stores.iter().collect();
+    sorted.sort_by_key(|s| s.id);
+    let text = serde_json::to_string(&sorted).unwrap_or_default();
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it so

@@ -51,6 +51,13 @@ pub enum Reason {
         /// What is missing.
         why: String,
     },
+    /// A data store of the VM's disks cannot be used from this host, or has no room.
+    DataStore {
+        /// The data store's name.
+        data_store: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Not enough free space for the VM's disks.
     Storage {
         /// Bytes the disks may need.
@@ -77,6 +84,7 @@ impl Reason {
             Reason::NoKvm => "CPU mode host-passthrough needs KVM, and this host only emulates".into(),
             Reason::NoFirmware => "UEFI firmware is not installed on the host".into(),
             Reason::Network { network, why } => format!("network {network}: {why}"),
+            Reason::DataStore { data_store, why } => format!("data store {data_store}: {why}"),
             Reason::Storage { needed_bytes, free_bytes } => {
                 format!("not enough disk space: needs {}, has {} free", human(*needed_bytes), human(*free_bytes))
             }

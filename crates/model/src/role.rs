@@ -34,6 +34,10 @@ pub enum Privilege {
     NetworkRead,
     /// Add and remove networks.
     NetworkManage,
+    /// See data stores.
+    DataStoreRead,
+    /// Add, change and remove data stores.
+    DataStoreManage,
     /// See accounts and who has which role.
     UserRead,
     /// Make accounts; what they may do is another privilege.
@@ -54,7 +58,7 @@ pub enum Privilege {
 pub enum Role {
     /// Everything.
     Admin,
-    /// Everything about hosts, VMs, images and networks; no accounts, no audit.
+    /// Everything about hosts, VMs, images, networks and data stores; no accounts, no audit.
     Operator,
     /// Makes and uses VMs.
     User,
@@ -62,7 +66,7 @@ pub enum Role {
     Viewer,
     /// Sees, and reads the audit records.
     Auditor,
-    /// Of three separated administrators: hosts, images, networks, and accounts without rights.
+    /// Of three separated administrators: hosts, images, networks, data stores, and accounts without rights.
     SystemAdmin,
     /// Of three separated administrators: who may do what.
     SecurityAdmin,
@@ -126,7 +130,7 @@ impl std::str::FromStr for Administration {
 
 impl Privilege {
     /// Every privilege.
-    pub const ALL: [Privilege; 18] = [
+    pub const ALL: [Privilege; 20] = [
         Privilege::VmRead,
         Privilege::VmOperate,
         Privilege::VmConsole,
@@ -139,6 +143,8 @@ impl Privilege {
         Privilege::ImageManage,
         Privilege::NetworkRead,
         Privilege::NetworkManage,
+        Privilege::DataStoreRead,
+        Privilege::DataStoreManage,
         Privilege::UserRead,
         Privilege::UserCreate,
         Privilege::UserManage,
@@ -164,17 +170,29 @@ impl Role {
     #[must_use]
     pub fn has(self, p: Privilege) -> bool {
         use Privilege as P;
-        let reads = matches!(p, P::VmRead | P::HostRead | P::ImageRead | P::NetworkRead | P::SystemRead);
+        let reads = matches!(p, P::VmRead | P::HostRead | P::ImageRead | P::NetworkRead | P::DataStoreRead | P::SystemRead);
         match self {
             Role::Admin => true,
             Role::Operator => !matches!(p, P::UserRead | P::UserCreate | P::UserManage | P::AuditRead | P::AuditManage),
-            Role::User => matches!(p, P::VmRead | P::VmOperate | P::VmConsole | P::VmEdit | P::VmCreate | P::VmDelete | P::ImageRead | P::NetworkRead),
+            Role::User => {
+                matches!(p, P::VmRead | P::VmOperate | P::VmConsole | P::VmEdit | P::VmCreate | P::VmDelete | P::ImageRead | P::NetworkRead | P::DataStoreRead)
+            }
             Role::Viewer => reads,
             Role::Auditor => reads || p == P::AuditRead,
             // No VM: what guests hold is not the business of who runs the machines.
             Role::SystemAdmin => matches!(
                 p,
-                P::HostRead | P::HostManage | P::ImageRead | P::ImageManage | P::NetworkRead | P::NetworkManage | P::UserRead | P::UserCreate | P::SystemRead
+                P::HostRead
+                    | P::HostManage
+                    | P::ImageRead
+                    | P::ImageManage
+                    | P::NetworkRead
+                    | P::NetworkManage
+                    | P::DataStoreRead
+                    | P::DataStoreManage
+                    | P::UserRead
+                    | P::UserCreate
+                    | P::SystemRead
             ),
             Role::SecurityAdmin => matches!(p, P::UserRead | P::UserManage),
             Role::AuditAdmin => matches!(p, P::AuditRead | P::AuditManage),
@@ -186,11 +204,11 @@ impl Role {
     pub fn description(self) -> &'static str {
         match self {
             Role::Admin => "Everything.",
-            Role::Operator => "Everything about hosts, VMs, images and networks; no accounts, no audit.",
+            Role::Operator => "Everything about hosts, VMs, images, networks and data stores; no accounts, no audit.",
             Role::User => "Makes and uses VMs; grant it with scope own for people who help themselves.",
-            Role::Viewer => "Sees hosts, VMs, images and networks; changes nothing.",
+            Role::Viewer => "Sees hosts, VMs, images, networks and data stores; changes nothing.",
             Role::Auditor => "Sees what a viewer sees, and reads the audit records.",
-            Role::SystemAdmin => "Of three administrators: hosts, images, networks, and accounts without rights; no VMs.",
+            Role::SystemAdmin => "Of three administrators: hosts, images, networks, data stores, and accounts without rights; no VMs.",
             Role::SecurityAdmin => "Of three administrators: enables accounts, grants roles, sets passwords; nothing else.",
             Role::AuditAdmin => "Of three administrators: reads and exports the audit records, and sets for how long they are kept.",
         }

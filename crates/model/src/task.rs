@@ -46,11 +46,15 @@ pub enum TaskKind {
     ImageDelete,
     /// Remove a network from the hosts.
     NetworkDelete,
+    /// Sign a data store, so that hosts recognise it.
+    DataStoreCreate,
+    /// Remove a data store's signature, and then the data store.
+    DataStoreDelete,
 }
 
 impl TaskKind {
     /// Every kind, for tests that must forget none.
-    pub const ALL: [TaskKind; 17] = [
+    pub const ALL: [TaskKind; 19] = [
         TaskKind::VmCreate,
         TaskKind::VmStart,
         TaskKind::VmStop,
@@ -68,6 +72,8 @@ impl TaskKind {
         TaskKind::VmBatch,
         TaskKind::ImageDelete,
         TaskKind::NetworkDelete,
+        TaskKind::DataStoreCreate,
+        TaskKind::DataStoreDelete,
     ];
 }
 
@@ -146,6 +152,8 @@ pub enum ObjectRef {
     Image(crate::ImageId),
     /// A network.
     Network(crate::NetworkId),
+    /// A data store.
+    DataStore(crate::DataStoreId),
     /// A user account.
     User(crate::UserId),
     /// An API token.
@@ -171,6 +179,7 @@ impl ObjectRef {
             ObjectRef::Host(_) => "host",
             ObjectRef::Image(_) => "image",
             ObjectRef::Network(_) => "network",
+            ObjectRef::DataStore(_) => "data_store",
             ObjectRef::User(_) => "user",
             ObjectRef::Token(_) => "token",
             ObjectRef::Session(_) => "session",
@@ -189,6 +198,7 @@ impl ObjectRef {
             ObjectRef::Host(i) => i.0,
             ObjectRef::Image(i) => i.0,
             ObjectRef::Network(i) => i.0,
+            ObjectRef::DataStore(i) => i.0,
             ObjectRef::User(i) => i.0,
             ObjectRef::Token(i) => i.0,
             ObjectRef::Session(i) => i.0,
@@ -207,6 +217,7 @@ impl ObjectRef {
             "host" => ObjectRef::Host(id.into()),
             "image" => ObjectRef::Image(id.into()),
             "network" => ObjectRef::Network(id.into()),
+            "data_store" => ObjectRef::DataStore(id.into()),
             "user" => ObjectRef::User(id.into()),
             "token" => ObjectRef::Token(id.into()),
             "session" => ObjectRef::Session(id.into()),
@@ -240,6 +251,12 @@ pub struct TaskDoc {
     /// For a task about a snapshot: which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<crate::SnapshotId>,
+    /// For a task on a data store: the host that does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<crate::HostId>,
+    /// For the removal of a data store: without asking any host.
+    #[serde(default)]
+    pub forget: bool,
     /// For a batch: how many VMs were asked for, and those refused at once.
     #[serde(default)]
     pub batch: Option<Batch>,

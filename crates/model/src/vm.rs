@@ -5,7 +5,7 @@ use crate::cloud_init::CloudInit;
 use crate::disk::{Discard, DiskFormat, DiskLimits, DiskWork, DiskWorkDone, Erase, Provisioning, Sharing};
 use crate::error::{Check, Error};
 use crate::layer::{Layers, SESSION};
-use crate::{DiskId, HostId, ImageId, LayerId, NetworkId, NicId, Time, UserId, VmId};
+use crate::{DataStoreId, DiskId, HostId, ImageId, LayerId, NetworkId, NicId, Time, UserId, VmId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -177,6 +177,9 @@ pub struct DiskSpec {
     /// Whether several VMs may be bound to it.
     #[serde(default)]
     pub sharing: Sharing,
+    /// The data store that it lies on; none: the local store of the VM's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<DataStoreId>,
 }
 
 /// What snapshots and power cycles do to a disk.
@@ -361,6 +364,17 @@ impl VmSpec {
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         self.disks.iter().map(|d| d.size_bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes that a disk may come to need with all of its layers: each of them can grow as large as the disk (W-45).
+    #[must_use]
+    pub fn chain_bytes(&self, disk: &DiskSpec) -> u64 {
+        let layers = match disk.mode {
+            DiskMode::Dependent => self.layers.list.len() + self.layers.merges.len(),
+            DiskMode::IndependentPersistent => 0,
+            DiskMode::IndependentNonpersistent => 1,
+        };
+        disk.size_bytes.saturating_mul(layers as u64 + 1)
     }
 
     /// The files of a disk from its base (none) to the one that is written; `there` says which of the layers that wait to

@@ -15,9 +15,10 @@ use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo, VmState};
-use virga_model::{DiskId, Error, ImageId, LayerId, NetworkId, Time, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, NetworkId, Time, VmId};
 
 use crate::files::{Key, SimFile};
+use crate::stores::{Shares, StoreFault};
 use crate::{SimClock, console, life};
 
 /// Simulated milliseconds that a step takes.
@@ -34,7 +35,7 @@ pub(crate) const MACHINE: &str = "pc-q35-sim";
 /// How simulated guests run.
 pub(crate) const ACCELERATOR: &str = "simulated";
 /// Disks are sparse: of each this part of its size is used.
-const DISK_USE: u64 = 8;
+pub(crate) const DISK_USE: u64 = 8;
 
 /// What does not work at the moment. All off by default.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +60,17 @@ pub struct Faults {
     pub erase_fails: Option<String>,
     /// The store has no room: none is reported, and making a disk fails.
     pub store_full: bool,
+    /// What is wrong with shared data stores, by the path of each, on this machine alone.
+    pub stores: BTreeMap<String, StoreFault>,
+    /// What is wrong with every other shared data store on this machine.
+    pub shares: Option<StoreFault>,
+}
+
+impl Faults {
+    /// What is wrong with the shared folder of this path.
+    pub(crate) fn store(&self, path: &str) -> Option<StoreFault> {
+        self.stores.get(path).copied().or(self.shares)
+    }
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -92,9 +104,11 @@ pub(crate) struct World {
     /// The last number that a guest wrote.
     pub(crate) numbers: u64,
     pub(crate) images: BTreeSet<ImageId>,
-    partial: BTreeMap<ImageId, Partial>,
+    partial: BTreeMap<(Option<DataStoreId>, ImageId), Partial>,
+    /// The data stores that it was told of, and their paths.
+    pub(crate) known_stores: BTreeMap<DataStoreId, String>,
     pub(crate) networks: BTreeSet<NetworkId>,
-    faults: Faults,
+    pub(crate) faults: Faults,
     log: Vec<String>,
 }
 
@@ -109,6 +123,8 @@ pub struct SimHost {
     keeps_log: bool,
     pub(crate) clock: SimClock,
     world: Mutex<World>,
+    /// What other machines see as well.
+    pub(crate) shares: Mutex<Shares>,
     changes: watch::Sender<u64>,
 }
 
@@ -138,7 +154,16 @@ impl SimHost {
     }
 
     fn bare(facts: HostFacts, seed: u64, clock: SimClock) -> SimHost {
-        SimHost { name: facts.host_name.clone(), facts, seed, keeps_log: false, clock, world: Mutex::default(), changes: watch::Sender::new(0) }
+        SimHost {
+            name: facts.host_name.clone(),
+            facts,
+            seed,
+            keeps_log: false,
+            clock,
+            world: Mutex::default(),
+            shares: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
@@ -212,7 +237,7 @@ impl SimHost {
         self.changes.send_modify(|n| *n += 1);
     }
 
-    fn note(&self, text: String) {
+    pub(crate) fn note(&self, text: String) {
         if !self.keeps_log {
             return;
         }
@@ -490,26 +515,31 @@ impl Volumes for SimHost {
             progress(Progress { step: "taking the space of the disk".into(), done: 0, total: disk.size_bytes, unit: "bytes".into() });
         }
         self.clock.sleep_ms(STEP_MS).await;
+        self.store_usable(disk.store, disk.size_bytes).await?;
+        let cached = self.cached(disk.store)?;
         let mut w = self.world();
         if let Some(why) = &w.faults.disk_fails {
             return Err(Error::host(why.clone()));
         }
-        if w.faults.store_full && !w.files.contains_key(&(disk.id, None)) {
+        if disk.store.is_none() && w.faults.store_full && !w.files.contains_key(&(disk.id, None)) {
             return Err(
                 Error::host("The disk could not be made: no space left on the store.").with_hint("Free space on the host's store, or choose another host.")
             );
         }
-        if image.is_some_and(|i| !w.images.contains(&i.id)) {
+        if image.is_some_and(|i| !cached.contains(&i.id)) {
             return Err(Error::internal("The image is not in the cache."));
         }
         let vm = if disk.sharing == Sharing::Shared { NO_VM } else { vm };
-        let stored = StoredDisk { id: disk.id, vm, layer: None, size_bytes: disk.size_bytes };
+        let stored = StoredDisk { id: disk.id, vm, layer: None, store: disk.store, size_bytes: disk.size_bytes };
         w.files.entry((disk.id, None)).or_insert_with(|| SimFile { thick, ..SimFile::new(stored, None) });
+        drop(w);
+        self.take_room(disk.store, disk.id, disk.size_bytes);
         Ok(())
     }
 
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
         self.clock.sleep_ms(STEP_MS).await;
+        self.store_usable(disk.store, 0).await?;
         let mut w = self.world();
         if let Some(why) = &w.faults.disk_fails {
             return Err(Error::host(why.clone()));
@@ -517,12 +547,13 @@ impl Volumes for SimHost {
         if !w.files.contains_key(&(disk.id, below)) {
             return Err(Error::host("The file that a layer shall stand on is not there."));
         }
-        let stored = StoredDisk { id: disk.id, vm, layer: Some(layer), size_bytes: disk.size_bytes };
+        let stored = StoredDisk { id: disk.id, vm, layer: Some(layer), store: disk.store, size_bytes: disk.size_bytes };
         w.files.entry((disk.id, Some(layer))).or_insert_with(|| SimFile::new(stored, below));
         Ok(())
     }
 
     async fn disk_grow(&self, _vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, _: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        self.store_usable(disk.store, 0).await?;
         if let Some(f) = self.world().files.get_mut(&(disk.id, layer)) {
             f.stored.size_bytes = f.stored.size_bytes.max(disk.size_bytes);
         }
@@ -538,7 +569,15 @@ impl Volumes for SimHost {
         fails.map_or(Ok(disk.size_bytes / DISK_USE / 2), |why| Err(Error::host(why)))
     }
 
-    async fn disk_erase(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(u64, Vec<String>)> {
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)> {
+        self.store_usable(store, 0).await?;
         let size = self.world().files.get(&(disk, layer)).map_or(0, |f| f.stored.size_bytes);
         progress(Progress { step: "overwriting a disk".into(), done: 0, total: size, unit: "bytes".into() });
         self.clock.sleep_ms(STEP_MS).await;
@@ -557,7 +596,8 @@ impl Volumes for SimHost {
         Ok(if there { (size, vec![doubt]) } else { (0, Vec::new()) })
     }
 
-    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+    async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+        self.store_usable(store, 0).await?;
         {
             let mut w = self.world();
             if w.is_open(vm, (disk, layer)) {
@@ -565,30 +605,39 @@ impl Volumes for SimHost {
             }
             w.files.remove(&(disk, layer));
         }
+        if layer.is_none() {
+            self.give_room(store, disk);
+        }
         self.note(format!("disk_remove {vm}"));
         Ok(())
     }
 
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
-        self.world().files.retain(|_, f| f.stored.vm != vm);
+        let usable = self.usable_stores();
+        let of_vm: Vec<StoredDisk> = self.world().files.values().filter(|f| f.stored.vm == vm && f.stored.layer.is_none()).map(|f| f.stored.clone()).collect();
+        of_vm.iter().for_each(|f| self.give_room(f.store, f.id));
+        self.world().files.retain(|_, f| f.stored.vm != vm || f.stored.store.is_some_and(|s| !usable.contains(&s)));
         Ok(())
     }
 
     async fn disks(&self) -> Result<Vec<StoredDisk>> {
-        Ok(self.world().files.values().map(|f| f.stored.clone()).collect())
+        let usable = self.usable_stores();
+        let there = |f: &&SimFile| f.stored.store.is_none_or(|s| usable.contains(&s));
+        Ok(self.world().files.values().filter(there).map(|f| f.stored.clone()).collect())
     }
 
-    async fn images(&self) -> Result<Vec<ImageId>> {
-        Ok(self.world().images.iter().copied().collect())
+    async fn images(&self, store: Option<DataStoreId>) -> Result<Vec<ImageId>> {
+        self.store_usable(store, 0).await?;
+        Ok(self.cached(store)?.into_iter().collect())
     }
 
-    async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64> {
-        Ok(self.world().partial.get(&image.id).map_or(0, |p| p.bytes))
+    async fn image_partial_bytes(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<u64> {
+        Ok(self.world().partial.get(&(store, image.id)).map_or(0, |p| p.bytes))
     }
 
-    async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
+    async fn image_write(&self, store: Option<DataStoreId>, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
         let mut w = self.world();
-        let partial = w.partial.entry(image.id).or_default();
+        let partial = w.partial.entry((store, image.id)).or_default();
         if offset == 0 {
             *partial = Partial::default();
         }
@@ -600,19 +649,19 @@ impl Volumes for SimHost {
         Ok(())
     }
 
-    async fn image_commit(&self, image: &ImageRef) -> Result<()> {
-        let mut w = self.world();
-        let content = w.partial.remove(&image.id).unwrap_or_default();
+    async fn image_commit(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<()> {
+        self.store_usable(store, image.virtual_bytes).await?;
+        let content = self.world().partial.remove(&(store, image.id)).unwrap_or_default();
         let sha: String = content.digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
         if content.bytes != image.size_bytes || sha != image.sha256 {
             return Err(Error::host("The image that arrived is not the one that was sent."));
         }
-        w.images.insert(image.id);
-        Ok(())
+        self.cache(store, image.id)
     }
 
     async fn image_remove(&self, image: ImageId) -> Result<()> {
         self.world().images.remove(&image);
+        self.uncache(image);
         Ok(())
     }
 }
@@ -634,8 +683,12 @@ impl Networks for SimHost {
 impl Facts for SimHost {
     async fn facts(&self) -> Result<HostFacts> {
         let w = self.world();
-        let used: u64 =
-            w.files.values().filter(|f| f.stored.layer.is_none()).map(|f| if f.thick { f.stored.size_bytes } else { f.stored.size_bytes / DISK_USE }).sum();
+        let used: u64 = w
+            .files
+            .values()
+            .filter(|f| f.stored.layer.is_none() && f.stored.store.is_none())
+            .map(|f| if f.thick { f.stored.size_bytes } else { f.stored.size_bytes / DISK_USE })
+            .sum();
         let free = if w.faults.store_full { 0 } else { self.facts.store_free_bytes.saturating_sub(used) };
         Ok(HostFacts { store_free_bytes: free, networks: w.networks.iter().copied().collect(), ..self.facts.clone() })
     }

@@ -12,9 +12,11 @@ mod host;
 mod journal;
 pub mod life;
 mod saved;
+mod stores;
 pub mod world;
 
 pub use clock::SimClock;
 pub use host::{Faults, SimHost};
 pub use journal::MemoryJournal;
 pub use saved::Saved;
+pub use stores::{Shares, StoreFault};

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use virga_model::Error;
+use virga_sim::StoreFault;
 use virga_sim::fleet::protocol::{Agent, Answer, GuestEvent, Libvirt, Network, Request, Storage, Switch, Target};
 use virga_sim::fleet::{self, Manager, Settings, api::Api, control, folder::About, prepare, probe};
 
@@ -178,6 +179,29 @@ struct Guest {
     event: GuestWord,
 }
 
+/// The shared data stores of a machine, as they are named on the command line.
+enum Share {
+    Lost,
+    Stalled,
+    Failing,
+    ReadOnly,
+    Wrong,
+    Ok,
+}
+
+impl Share {
+    fn fault(&self) -> Option<StoreFault> {
+        Some(match self {
+            Share::Lost => StoreFault::Lost,
+            Share::Stalled => StoreFault::Stalled,
+            Share::Failing => StoreFault::Failing,
+            Share::ReadOnly => StoreFault::ReadOnly,
+            Share::Wrong => StoreFault::Wrong,
+            Share::Ok => return None,
+        })
+    }
+}
+
 macro_rules! words {
     ($name:ident => $of:ident { $($word:ident),* }) => {
         #[derive(Clone, Copy, ValueEnum)]
@@ -193,6 +217,7 @@ macro_rules! words {
 words!(PowerWord => Switch { On, Off });
 words!(NetworkWord => Network { Cut, Heal, OneWay });
 words!(StorageWord => Storage { Full, Error, Ok });
+words!(ShareWord => Share { Lost, Stalled, Failing, ReadOnly, Wrong, Ok });
 words!(AgentWord => Agent { Kill, Start });
 words!(LibvirtWord => Libvirt { Hang, Down, Ok });
 words!(GuestWord => GuestEvent { Crash, Shutdown });
@@ -208,6 +233,8 @@ enum Break {
     Network(Hosts<NetworkWord>),
     /// Store for disks: full, error, ok.
     Storage(Hosts<StorageWord>),
+    /// Shared data stores, all of them: lost, stalled, failing, read-only, wrong, ok.
+    Share(Hosts<ShareWord>),
     /// Agent: kill, start. Guests go on.
     Agent(Hosts<AgentWord>),
     /// libvirt: hang, down, ok. Guests go on.
@@ -224,6 +251,7 @@ impl Break {
             Break::Power(h) => h.target().map(|(p, target, s)| (p, Request::Power { target, state: s.into() }))?,
             Break::Network(h) => h.target().map(|(p, target, s)| (p, Request::Network { target, state: s.into() }))?,
             Break::Storage(h) => h.target().map(|(p, target, s)| (p, Request::Storage { target, state: s.into() }))?,
+            Break::Share(h) => h.target().map(|(p, target, s)| (p, Request::Shares { target, fault: Share::from(s).fault() }))?,
             Break::Agent(h) => h.target().map(|(p, target, s)| (p, Request::Agent { target, state: s.into() }))?,
             Break::Libvirt(h) => h.target().map(|(p, target, s)| (p, Request::Libvirt { target, state: s.into() }))?,
             Break::Guest(g) => (g.place.state_dir, Request::Guest { vm: g.vm, event: g.event.into() }),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use virga_agent::host::StoredDisk;
 use virga_model::order::VmOrder;
 use virga_model::vm::{GuestInfo, VmState};
-use virga_model::{DiskId, ImageId, LayerId, NetworkId, VmId};
+use virga_model::{DataStoreId, DiskId, ImageId, LayerId, NetworkId, VmId};
 
 use crate::files::SimFile;
 use crate::host::{SimDomain, digest};
@@ -22,6 +22,9 @@ pub struct Saved {
     /// Layers above the disks' bases: disk, VM, layer, the layer below, bytes as the guest sees them.
     #[serde(default)]
     layers: Vec<(DiskId, VmId, LayerId, Option<LayerId>, u64)>,
+    /// Disks that do not lie on the local store.
+    #[serde(default)]
+    stores: BTreeMap<DiskId, DataStoreId>,
     images: Vec<ImageId>,
     networks: Vec<NetworkId>,
     /// The agent's journal: names and documents.
@@ -44,6 +47,7 @@ impl SimHost {
         Saved {
             domains: w.domains.values().cloned().collect(),
             disks: w.files.values().filter(|f| f.stored.layer.is_none()).map(|f| (f.stored.id, f.stored.vm, f.stored.size_bytes)).collect(),
+            stores: w.files.values().filter_map(|f| Some((f.stored.id, f.stored.store?))).collect(),
             layers: w.files.values().filter_map(|f| Some((f.stored.id, f.stored.vm, f.stored.layer?, f.below, f.stored.size_bytes))).collect(),
             images: w.images.iter().copied().collect(),
             networks: w.networks.iter().copied().collect(),
@@ -55,7 +59,9 @@ impl SimHost {
     pub fn restore(&self, saved: &Saved) {
         let mut w = self.world();
         w.domains = saved.domains.iter().map(|d| (d.order.id, d.clone())).collect();
-        let file = |id, vm, layer, below, size_bytes| ((id, layer), SimFile::new(StoredDisk { id, vm, layer, size_bytes }, below));
+        let file = |id, vm, layer, below, size_bytes| {
+            ((id, layer), SimFile::new(StoredDisk { id, vm, layer, store: saved.stores.get(&id).copied(), size_bytes }, below))
+        };
         w.files = saved.disks.iter().map(|(id, vm, size)| file(*id, *vm, None, None, *size)).collect();
         w.files.extend(saved.layers.iter().map(|(id, vm, layer, below, size)| file(*id, *vm, Some(*layer), *below, *size)));
         w.images = saved.images.iter().copied().collect();
@@ -66,7 +72,7 @@ impl SimHost {
     pub fn adopt(&self, order: VmOrder, state: VmState, booted_at: u64) -> String {
         let mut w = self.world();
         for d in &order.spec.disks {
-            w.files.insert((d.id, None), SimFile::new(StoredDisk { id: d.id, vm: order.id, layer: None, size_bytes: d.size_bytes }, None));
+            w.files.insert((d.id, None), SimFile::new(StoredDisk { id: d.id, vm: order.id, layer: None, store: d.store, size_bytes: d.size_bytes }, None));
         }
         w.networks.extend(order.networks.iter().map(|n| n.id));
         let tops = w.tops(&order, &BTreeMap::new());

@@ -9,10 +9,11 @@ use uuid::Uuid;
 use virga_agent::host::{Journal, Result};
 use virga_agent::link::Link;
 use virga_agent::node::Node;
-use virga_model::order::{Act, CallHead, ImageRef, NodeAnswer, NodeCall, Report, ReportAck, VmOrder, VmReport};
+use virga_model::data_store::{DataStoreSpec, StoreFact, StoreProblem};
+use virga_model::order::{Act, CallHead, ImageRef, NodeAnswer, NodeCall, Report, ReportAck, StoreRef, VmOrder, VmReport, stores_digest};
 use virga_model::vm::{Desired, DiskMode, DiskSpec, StopMode, VmState};
-use virga_model::{DiskId, ErrorCode, ImageId, TaskId, VmId};
-use virga_sim::{MemoryJournal, SimClock, SimHost};
+use virga_model::{DataStoreId, DiskId, ErrorCode, ImageId, TaskId, VmId};
+use virga_sim::{MemoryJournal, SimClock, SimHost, StoreFault};
 
 const IMAGE: &[u8] = b"content of an image";
 
@@ -21,6 +22,10 @@ const IMAGE: &[u8] = b"content of an image";
 struct FakeManager {
     vms: Mutex<BTreeMap<VmId, VmReport>>,
     fetches: Mutex<u32>,
+    /// The data stores that hosts shall watch.
+    watch: Mutex<Vec<StoreRef>>,
+    /// What was said of data stores.
+    stores: Mutex<Vec<StoreFact>>,
 }
 
 #[async_trait]
@@ -31,7 +36,12 @@ impl Link for FakeManager {
             vms.clear();
         }
         vms.extend(report.vms.iter().map(|v| (v.id, v.clone())));
-        Ok(ReportAck::default())
+        if let Some(stores) = &report.stores {
+            self.stores.lock().unwrap().clone_from(stores);
+        }
+        let watch = self.watch.lock().unwrap();
+        let stores = (stores_digest(&watch) != report.stores_digest).then(|| watch.clone());
+        Ok(ReportAck { stores, ..ReportAck::default() })
     }
 
     async fn fetch_image(&self, _image: &ImageRef, offset: u64) -> Result<BoxStream<'static, Result<Vec<u8>>>> {
@@ -111,6 +121,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         format: Default::default(),
         discard: Default::default(),
         sharing: Default::default(),
+        store: None,
     };
     VmOrder {
         id: VmId(Uuid::from_u128(n)),
@@ -132,6 +143,7 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         networks: vec![],
         keep_disks: vec![],
         keep_layers: vec![],
+        stores: vec![],
     }
     .with_real_sha()
 }
@@ -395,7 +407,7 @@ async fn a_disk_that_leaves_is_overwritten_and_that_is_told() {
     let mut edit = VmOrder { generation: 2, ..first.clone() };
     let disk = edit.spec.disks.remove(0).id;
     edit.keep_disks = vec![disk];
-    edit.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false }];
+    edit.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false, store: None }];
     let r = lab.bring(&edit).await.observed;
     assert!(r.disk_work.is_none() && lab.host.disk_files().len() == 1, "kept until the edit is known to have succeeded");
     lab.host.set_faults(|f| f.erase_fails = Some("no".into()));
@@ -422,7 +434,7 @@ async fn a_vm_that_goes_securely_leaves_no_file_that_was_not_overwritten() {
     let first = order(1, 1, Desired::Running);
     lab.bring(&first).await;
     let mut gone = VmOrder { generation: 2, desired: Desired::Absent, ..first.clone() };
-    gone.spec.disk_work.leaving = first.spec.disks.iter().map(|d| Leaving { disk: d.id, erase: Erase::Secure, shared: false }).collect();
+    gone.spec.disk_work.leaving = first.spec.disks.iter().map(|d| Leaving { disk: d.id, erase: Erase::Secure, shared: false, store: None }).collect();
     let r = lab.bring(&gone).await.observed;
     assert_eq!((r.state, r.settled, r.disk_work.erased.len()), (VmState::Absent, true, 1));
     assert!(lab.host.is_empty() && lab.host.log().iter().any(|l| l.contains("disk_erase")));
@@ -473,7 +485,7 @@ async fn a_shared_disk_outlives_the_vm_that_made_it() {
     lab.bring(&gone).await;
     assert!(there(), "the other one has it");
     let mut last = order(2, 2, Desired::Running);
-    last.spec.disk_work.leaving = vec![Leaving { disk: shared.id, erase: Erase::Normal, shared: true }];
+    last.spec.disk_work.leaving = vec![Leaving { disk: shared.id, erase: Erase::Normal, shared: true, store: None }];
     last.keep_disks = vec![shared.id];
     lab.bring(&last).await;
     assert!(there(), "kept for the way back");
@@ -481,4 +493,124 @@ async fn a_shared_disk_outlives_the_vm_that_made_it() {
     last.keep_disks.clear();
     assert!(lab.bring(&last).await.observed.settled);
     assert!(!there());
+}
+
+const GOLD: &str = "/srv/gold";
+
+fn gold() -> StoreRef {
+    StoreRef {
+        id: DataStoreId(Uuid::from_u128(70)),
+        name: "gold".into(),
+        spec: DataStoreSpec::SharedDirectory { path: GOLD.into(), backing: Default::default() },
+    }
+}
+
+/// An order whose disk lies on the data store.
+fn on_gold(generation: i64, desired: Desired) -> VmOrder {
+    let mut o = order(1, generation, desired);
+    o.spec.disks[0].store = Some(gold().id);
+    o.stores = vec![gold()];
+    o
+}
+
+/// A lab whose host was told of the data store and has signed it.
+async fn with_gold() -> Lab {
+    let lab = Lab::new().await;
+    lab.manager.watch.lock().unwrap().push(gold());
+    assert_eq!(lab.call(NodeCall::EnsureStore { store: gold() }).await, NodeAnswer::Done);
+    assert_eq!(lab.call(NodeCall::EnsureStore { store: gold() }).await, NodeAnswer::Done, "twice is once");
+    lab.clock.run_for(20_000).await;
+    lab
+}
+
+fn fault(lab: &Lab, fault: Option<StoreFault>) {
+    lab.host.set_faults(|f| {
+        f.stores.clear();
+        f.stores.extend(fault.map(|x| (GOLD.to_string(), x)));
+    });
+}
+
+#[tokio::test]
+async fn data_stores_are_watched_and_what_is_found_is_told() {
+    let mut lab = with_gold().await;
+    let found = |lab: &Lab| lab.manager.stores.lock().unwrap().first().cloned().expect("told");
+    assert!(found(&lab).reachable() && found(&lab).free_bytes > 0);
+    for (wrong, problem) in [
+        (StoreFault::Lost, StoreProblem::Missing),
+        (StoreFault::Stalled, StoreProblem::Stalled),
+        (StoreFault::Failing, StoreProblem::Failed),
+        (StoreFault::ReadOnly, StoreProblem::ReadOnly),
+        (StoreFault::Wrong, StoreProblem::Wrong),
+    ] {
+        fault(&lab, Some(wrong));
+        lab.clock.run_for(20_000).await;
+        assert_eq!(found(&lab).problem, Some(problem));
+        fault(&lab, None);
+        lab.clock.run_for(20_000).await;
+        assert_eq!(found(&lab).problem, None);
+    }
+    // An agent that is started anew knows from its journal what to watch, also while no manager answers.
+    lab.restart_agent().await;
+    lab.clock.run_for(20_000).await;
+    assert!(found(&lab).reachable());
+    lab.manager.watch.lock().unwrap().clear();
+    lab.clock.run_for(20_000).await;
+    assert!(lab.manager.stores.lock().unwrap().is_empty(), "what is not to be watched is not told");
+}
+
+#[tokio::test]
+async fn a_vm_on_a_lost_data_store_waits_and_is_never_made_anew() {
+    let lab = with_gold().await;
+    let r = lab.bring(&on_gold(1, Desired::Running)).await.observed;
+    assert_eq!((r.state, r.settled, r.error), (VmState::Running, true, None));
+    let files = lab.host.disk_files();
+    fault(&lab, Some(StoreFault::Lost));
+    // The plug can be pulled.
+    let r = lab.bring(&on_gold(2, Desired::Stopped)).await.observed;
+    assert_eq!(r.state, VmState::Stopped);
+    // A start waits, and goes on by itself.
+    let r = lab.bring(&on_gold(3, Desired::Running)).await;
+    assert_eq!((r.observed.state, r.observed.settled), (VmState::Stopped, false));
+    assert!(r.progress.unwrap().step.contains("data store gold"));
+    fault(&lab, None);
+    lab.clock.run_for(30_000).await;
+    let r = lab.report(VmId(Uuid::from_u128(1))).observed;
+    assert_eq!((r.state, r.settled, r.error), (VmState::Running, true, None));
+    assert_eq!(lab.host.disk_files(), files);
+    // Another data store in its place is no reason to wait.
+    fault(&lab, Some(StoreFault::Wrong));
+    let mut edit = on_gold(4, Desired::Running);
+    edit.spec.cpu.count = 2;
+    let r = lab.bring(&edit).await.observed;
+    assert!(r.settled && r.error.unwrap().message.contains("another data store"));
+    // Its removal waits for the storage, so that nothing is left there.
+    fault(&lab, Some(StoreFault::Stalled));
+    let r = lab.bring(&on_gold(5, Desired::Absent)).await.observed;
+    assert!(!r.settled && lab.host.disk_files() == files);
+    fault(&lab, None);
+    lab.clock.run_for(30_000).await;
+    assert!(lab.host.is_empty());
+}
+
+#[tokio::test]
+async fn a_data_store_is_one_for_all_hosts_that_see_it() {
+    let a = with_gold().await;
+    let b = Lab::new().await;
+    b.host.see(&a.host.seen());
+    a.bring(&on_gold(1, Desired::Stopped)).await;
+    let mut other = on_gold(1, Desired::Stopped);
+    (other.id, other.spec.disks[0].id) = (VmId(Uuid::from_u128(2)), DiskId(Uuid::from_u128(2002)));
+    b.bring(&other).await;
+    assert_eq!((*a.manager.fetches.lock().unwrap(), *b.manager.fetches.lock().unwrap()), (1, 0), "the image is there already");
+    let strange = StoreRef { id: DataStoreId(Uuid::from_u128(71)), ..gold() };
+    let refused = b.call(NodeCall::EnsureStore { store: strange }).await;
+    assert!(matches!(refused, NodeAnswer::Refused { error } if error.code == ErrorCode::Conflict));
+    let refused = a.call(NodeCall::DropStore { store: gold() }).await;
+    assert!(matches!(refused, NodeAnswer::Refused { error } if error.message.contains("still lie")));
+    a.bring(&on_gold(2, Desired::Absent)).await;
+    assert!(matches!(a.call(NodeCall::DropStore { store: gold() }).await, NodeAnswer::Refused { .. }), "the other host's disk");
+    (other.generation, other.desired) = (2, Desired::Absent);
+    b.bring(&other).await;
+    assert_eq!(a.call(NodeCall::DropStore { store: gold() }).await, NodeAnswer::Done);
+    assert_eq!(a.host.seen().signed(GOLD), None);
 }

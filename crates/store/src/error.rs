@@ -136,7 +136,7 @@ pub(crate) fn passes_by_itself(e: &sqlx::Error) -> bool {
 }
 
 /// Tables with unique columns, and what people call their rows.
-const NOUNS: [(&str, &str); 13] = [
+const NOUNS: [(&str, &str); 14] = [
     ("account", "user"),
     ("role_binding", "role binding"),
     ("session", "session"),
@@ -147,6 +147,7 @@ const NOUNS: [(&str, &str); 13] = [
     ("image", "image"),
     ("vm_mac", "VM"),
     ("network", "network"),
+    ("data_store", "data store"),
     ("vm", "VM"),
     ("snapshot", "snapshot"),
     ("task", "task"),

@@ -44,7 +44,7 @@ fn read(r: &Row) -> Result<Host, StoreError> {
     })
 }
 
-/// Adds a host.
+/// Adds a host, with its local data store.
 ///
 /// # Errors
 /// [`StoreError::Taken`] on `name`, or what the database says.
@@ -54,7 +54,7 @@ pub async fn insert(tx: &mut Tx, h: &Host) -> Result<(), StoreError> {
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let a = args![h.id, &h.name, &h.address, h.maintenance, &h.certificate_sha256, h.generation, h.epoch, json(&h.facts)?, h.last_report_at, h.created_at];
     tx.exec(sql, a).await?;
-    Ok(())
+    crate::data_store::insert_local(tx, h).await
 }
 
 /// The host with this id.
@@ -86,7 +86,7 @@ pub async fn update(tx: &mut Tx, h: &Host, expected: i64) -> Result<(), StoreErr
     let sql = "UPDATE host SET name = $1, address = $2, maintenance = $3, certificate_sha256 = $4, epoch = $5, generation = $6 \
                WHERE id = $7 AND generation = $8";
     let a = args![&h.name, &h.address, h.maintenance, &h.certificate_sha256, h.epoch, h.generation, h.id, expected];
-    if tx.exec(sql, a).await? == 0 { Err(StoreError::Stale) } else { Ok(()) }
+    if tx.exec(sql, a).await? == 0 { Err(StoreError::Stale) } else { crate::data_store::rename_local(tx, h).await }
 }
 
 /// Writes what the host's agent found; the generation stays.
@@ -158,12 +158,13 @@ pub async fn loads(tx: &mut Tx) -> Result<HashMap<HostId, Load>, StoreError> {
     rows.iter().map(|r| Ok((r.id("host_id")?, read_load(r)?))).collect()
 }
 
-/// Removes a host; false when there is none.
+/// Removes a host and its local data store; false when there is none.
 ///
 /// # Errors
 /// [`StoreError::Reference`] while VMs belong to it.
 pub async fn delete(tx: &mut Tx, id: HostId) -> Result<bool, StoreError> {
     tx.mark(Mark::Hosts);
+    tx.mark(Mark::DataStores);
     Ok(tx.exec("DELETE FROM host WHERE id = $1", args![id]).await? > 0)
 }
 

@@ -27,6 +27,7 @@ mod visible;
 
 pub mod audit;
 pub mod audit_anchor;
+pub mod data_store;
 pub mod dump;
 pub mod event;
 pub mod fingerprint;

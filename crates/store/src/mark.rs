@@ -13,6 +13,8 @@ pub enum Mark {
     Credentials,
     /// Hosts, without their last report and their load.
     Hosts,
+    /// Data stores.
+    DataStores,
 }
 
 /// How often each mark was committed, and what all transactions have cost so far.
@@ -20,6 +22,7 @@ pub enum Mark {
 pub(crate) struct Epochs {
     credentials: AtomicU64,
     hosts: AtomicU64,
+    data_stores: AtomicU64,
     statements: AtomicU64,
     reads: AtomicU64,
     writes: AtomicU64,
@@ -41,6 +44,7 @@ impl Epochs {
         match m {
             Mark::Credentials => &self.credentials,
             Mark::Hosts => &self.hosts,
+            Mark::DataStores => &self.data_stores,
         }
     }
 
@@ -50,7 +54,8 @@ impl Epochs {
 
     /// All epochs as they are now.
     pub(crate) fn now(&self) -> Epochs {
-        Epochs { credentials: self.get(Mark::Credentials).into(), hosts: self.get(Mark::Hosts).into(), ..Epochs::default() }
+        let of = |m| self.get(m).into();
+        Epochs { credentials: of(Mark::Credentials), hosts: of(Mark::Hosts), data_stores: of(Mark::DataStores), ..Epochs::default() }
     }
 
     /// A transaction has ended.

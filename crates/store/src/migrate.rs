@@ -8,7 +8,7 @@ use crate::{Store, StoreError, Tx};
 use sha2::{Digest, Sha256};
 
 /// The scripts, oldest first.
-const SCRIPTS: [(i64, &str); 7] = [
+const SCRIPTS: [(i64, &str); 8] = [
     (1, include_str!("../migrations/0001_first.sql")),
     (2, include_str!("../migrations/0002_load.sql")),
     (3, include_str!("../migrations/0003_audit_anchor.sql")),
@@ -16,6 +16,7 @@ const SCRIPTS: [(i64, &str); 7] = [
     (5, include_str!("../migrations/0005_turns.sql")),
     (6, include_str!("../migrations/0006_vm_lists.sql")),
     (7, include_str!("../migrations/0007_snapshot.sql")),
+    (8, include_str!("../migrations/0008_data_store.sql")),
 ];
 
 /// Newest version of the schema that this program knows.

@@ -62,6 +62,7 @@ pub async fn restored_at(tx: &mut Tx) -> Result<Option<Time>, StoreError> {
 pub async fn make_safe(tx: &mut Tx, now: Time) -> Result<Counts, StoreError> {
     tx.mark(Mark::Credentials);
     tx.mark(Mark::Hosts);
+    tx.mark(Mark::DataStores);
     // The same backup may be restored twice: the time makes the epochs differ, the number keeps them in order.
     let minutes = (now.0 - BEGIN) / 60_000_000;
     let epoch = (epoch(tx).await? + 1).max(minutes);

@@ -44,7 +44,7 @@ fn read(r: &Row) -> Result<Snapshot, StoreError> {
     })
 }
 
-/// Adds a snapshot, and notes the images that it needs.
+/// Adds a snapshot, and notes the images and data stores that it needs.
 ///
 /// # Errors
 /// [`StoreError::Taken`] on `name`, or what the database says.
@@ -56,6 +56,10 @@ pub async fn insert(tx: &mut Tx, s: &Snapshot) -> Result<(), StoreError> {
     let images: BTreeSet<Uuid> = s.spec.disks.iter().filter_map(|d| d.image).map(|i| i.0).collect();
     for image in images {
         tx.exec("INSERT INTO snapshot_image (snapshot_id, image_id) VALUES ($1, $2)", args![s.id, image]).await?;
+    }
+    let stores: BTreeSet<Uuid> = s.spec.disks.iter().filter_map(|d| d.store).map(|i| i.0).collect();
+    for store in stores {
+        tx.exec("INSERT INTO snapshot_data_store (snapshot_id, data_store_id) VALUES ($1, $2)", args![s.id, store]).await?;
     }
     Ok(())
 }

@@ -106,7 +106,7 @@ macro_rules! ids {
         }
     )+};
 }
-ids!(VmId, SnapshotId, LayerId, HostId, ImageId, NetworkId, TaskId, UserId, TokenId, SessionId, RoleBindingId, JoinTokenId);
+ids!(VmId, SnapshotId, LayerId, HostId, ImageId, NetworkId, DataStoreId, TaskId, UserId, TokenId, SessionId, RoleBindingId, JoinTokenId);
 
 /// `v` as JSON text.
 pub(crate) fn json<T: Serialize>(v: &T) -> Result<String, StoreError> {

@@ -36,6 +36,8 @@ const KINDS: &[&str] = &[
     "vm_batch",
     "image_delete",
     "network_delete",
+    "data_store_create",
+    "data_store_delete",
 ];
 
 const TABLE: Table = Table {

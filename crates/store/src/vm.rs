@@ -9,7 +9,7 @@ use crate::list::{self, Page, Paged, Table};
 use crate::sql::{Arg, Row, args, json, word};
 use crate::{StoreError, Tx, visible};
 use sqlx::AssertSqlSafe;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 use virga_model::filter::Filter;
 use virga_model::role::Visible;
@@ -19,6 +19,8 @@ use virga_model::{DiskId, HostId, VmId};
 const STATES: &[&str] = &["unknown", "absent", "stopped", "running", "paused", "hibernated", "crashed"];
 const DESIRED: &[&str] = &["running", "paused", "hibernated", "stopped", "absent"];
 const BY_IMAGE: &str = "EXISTS (SELECT 1 FROM vm_image JOIN image ON image.id = vm_image.image_id WHERE vm_image.vm_id = vm.id AND (";
+const BY_DATA_STORE: &str =
+    "EXISTS (SELECT 1 FROM vm_data_store JOIN data_store ON data_store.id = vm_data_store.data_store_id WHERE vm_data_store.vm_id = vm.id AND (";
 const BY_NETWORK: &str = "EXISTS (SELECT 1 FROM vm_network JOIN network ON network.id = vm_network.network_id WHERE vm_network.vm_id = vm.id AND (";
 
 const TABLE: Table = Table {
@@ -37,6 +39,7 @@ const TABLE: Table = Table {
             Field::new("cpus", Kind::Integer, &["vm.cpus"]),
             Field::new("memory", Kind::Bytes, &["vm.memory_bytes"]),
             Field::of_others("image", &["image.name", "image.id"], BY_IMAGE),
+            Field::of_others("data_store", &["data_store.name", "data_store.id"], BY_DATA_STORE),
             Field::of_others("network", &["network.name", "network.id"], BY_NETWORK),
             Field::new("ip", Kind::Set, &["vm.ips"]),
             Field::new("settled", Kind::Bool, &["vm.settled"]),
@@ -194,13 +197,14 @@ pub async fn update(tx: &mut Tx, vm: &Vm, expected: i64) -> Result<(), StoreErro
     if former_host != vm.host {
         weigh(tx, former_host).await?;
     }
-    if same_sides {
+    if same_sides && former_host == vm.host {
         return Ok(());
     }
     for sql in [
         "DELETE FROM vm_label WHERE vm_id = $1",
         "DELETE FROM vm_image WHERE vm_id = $1",
         "DELETE FROM vm_network WHERE vm_id = $1",
+        "DELETE FROM vm_data_store WHERE vm_id = $1",
         "DELETE FROM vm_mac WHERE vm_id = $1",
     ] {
         tx.exec(sql, args![vm.id]).await?;
@@ -223,6 +227,25 @@ async fn weigh(tx: &mut Tx, host: Option<HostId>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The data stores that the VM's disks lie on, and the bytes that they may come to need there; while an edit is under way
+/// the larger amount.
+fn on_data_stores(vm: &Vm) -> BTreeMap<Uuid, u64> {
+    let mut most: BTreeMap<Uuid, u64> = BTreeMap::new();
+    for spec in std::iter::once(&vm.spec).chain(&vm.former_spec) {
+        let mut sums: BTreeMap<Uuid, u64> = BTreeMap::new();
+        for d in &spec.disks {
+            let Some(store) = d.store.or(vm.host.map(crate::data_store::local_id)) else { continue };
+            let sum = sums.entry(store.0).or_default();
+            *sum = sum.saturating_add(spec.chain_bytes(d));
+        }
+        for (store, bytes) in sums {
+            let m = most.entry(store).or_default();
+            *m = bytes.max(*m);
+        }
+    }
+    most
+}
+
 /// Until an edit is done, what the former specification uses is in use as well.
 async fn write_side_tables(tx: &mut Tx, vm: &Vm) -> Result<(), StoreError> {
     let specs = || std::iter::once(&vm.spec).chain(&vm.former_spec);
@@ -237,6 +260,9 @@ async fn write_side_tables(tx: &mut Tx, vm: &Vm) -> Result<(), StoreError> {
     }
     for network in networks {
         tx.exec("INSERT INTO vm_network (vm_id, network_id) VALUES ($1, $2)", args![vm.id, network]).await?;
+    }
+    for (store, bytes) in on_data_stores(vm) {
+        tx.exec("INSERT INTO vm_data_store (vm_id, data_store_id, bytes) VALUES ($1, $2, $3)", args![vm.id, store, bytes]).await?;
     }
     for mac in macs {
         tx.exec("INSERT INTO vm_mac (mac, vm_id) VALUES ($1, $2)", args![mac, vm.id]).await?;
@@ -333,7 +359,7 @@ pub async fn delete(tx: &mut Tx, id: VmId) -> Result<bool, StoreError> {
 }
 
 /// A page of VMs. Fields: `name`, `id`, `state` (observed), `desired`, `host`, `owner`, `cpus`, `memory`, `image`,
-/// `network`, `ip`, `settled`, `drift`, `created_at`, `updated_at`, `label.KEY`. All but `image`, `network` and labels
+/// `data_store`, `network`, `ip`, `settled`, `drift`, `created_at`, `updated_at`, `label.KEY`. All but `image`, `data_store`, `network` and labels
 /// can be sorted by.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ const FIELDS: FilterField[] = [
   { name: 'severity', words: ['info', 'warning', 'error'] },
   { name: 'kind' },
   { name: 'object' },
-  { name: 'object_kind', words: ['vm', 'host', 'image', 'network', 'task', 'system'] },
+  { name: 'object_kind', words: ['vm', 'host', 'image', 'network', 'data_store', 'task', 'system'] },
   { name: 'at', kind: 'time' },
 ]
 

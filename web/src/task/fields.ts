@@ -4,7 +4,7 @@ import type { FilterField } from '../ui/FilterBar'
 export const TASK_FIELDS: FilterField[] = [
   { name: 'state', words: ['queued', 'running', 'succeeded', 'failed', 'cancelled'] },
   { name: 'object' },
-  { name: 'object_kind', words: ['vm', 'image', 'network', 'host'] },
+  { name: 'object_kind', words: ['vm', 'image', 'network', 'data_store', 'host'] },
   { name: 'kind' },
   { name: 'requester' },
   { name: 'cause', words: ['user', 'repair', 'ha', 'drs', 'dpm', 'schedule'] },

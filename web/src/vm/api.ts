@@ -31,6 +31,7 @@ export const within = {
   host: (id: string) => term('host', '=', id),
   image: (id: string) => term('image', '=', id),
   network: (id: string) => term('network', '=', id),
+  dataStore: (id: string) => term('data_store', '=', id),
 }
 
 /** VMs that somebody should look at. */

@@ -372,6 +372,63 @@ pub trait VirgaApi {
         headers: Header<ChangeHeaders>,
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
+    /// Data stores; the local ones of hosts that the caller may see, and all others.
+    #[endpoint {
+        method = GET,
+        path = "/v1/data-stores",
+        tags = ["data_store"],
+    }]
+    async fn data_store_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<DataStore>>, Problem>;
+
+    /// Makes a data store: a host signs the storage, and all hosts recognise it by that.
+    #[endpoint {
+        method = POST,
+        path = "/v1/data-stores",
+        tags = ["data_store"],
+    }]
+    async fn data_store_create(
+        rqctx: RequestContext<Self::Context>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<DataStoreCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// One data store, with what each host finds of it.
+    #[endpoint {
+        method = GET,
+        path = "/v1/data-stores/{data_store}",
+        tags = ["data_store"],
+    }]
+    async fn data_store_view(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<DataStorePath>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<DataStore>, EtagHeaders>, Problem>;
+
+    /// Renames a data store, changes its description, or begins or ends its maintenance.
+    #[endpoint {
+        method = PATCH,
+        path = "/v1/data-stores/{data_store}",
+        tags = ["data_store"],
+    }]
+    async fn data_store_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<DataStorePath>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<DataStoreUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<DataStore>, EtagHeaders>, Problem>;
+
+    /// Removes a data store on which no disk lies; its signature and cached images go, too.
+    #[endpoint {
+        method = DELETE,
+        path = "/v1/data-stores/{data_store}",
+        tags = ["data_store"],
+    }]
+    async fn data_store_delete(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<DataStorePath>,
+        query: Query<DataStoreDeleteQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
     /// VMs.
     #[endpoint {
         method = GET,

@@ -6,6 +6,7 @@
 
 mod api;
 mod common;
+mod data_store;
 mod event;
 mod extract;
 mod host;
@@ -21,6 +22,7 @@ mod vm;
 
 pub use api::*;
 pub use common::*;
+pub use data_store::*;
 pub use event::*;
 pub use extract::*;
 pub use host::*;

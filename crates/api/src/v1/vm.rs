@@ -152,6 +152,9 @@ pub struct DiskCreate {
     /// can be given. Not when a VM is made.
     #[serde(default)]
     pub existing: Option<DiskId>,
+    /// Data store (name or id) that it lies on; `local` for the local one of the VM's host. Virga chooses when left out.
+    #[serde(default)]
+    pub data_store: Option<String>,
 }
 
 /// A network interface to be made.

@@ -25,6 +25,7 @@ pub(crate) const COLUMNS: &[Column] = &[
     wide("discard", "discard", Kind::Text),
     wide("sharing", "sharing", Kind::Text),
     wide("image", "image", Kind::Text),
+    wide("store", "store", Kind::Text),
 ];
 
 /// Verbs.
@@ -64,6 +65,9 @@ pub(crate) struct Attach {
     /// Image that it starts from; empty when left out.
     #[arg(long)]
     image: Option<String>,
+    /// Data store that it lies on, local for the local one of the VM's host; Virga chooses when left out.
+    #[arg(long, value_name = "DATA-STORE")]
+    data_store: Option<String>,
     /// virtio, scsi, ide or usb.
     #[arg(long, value_parser = spec::bus)]
     bus: Option<DiskBus>,
@@ -182,6 +186,7 @@ async fn attach(app: &App, a: Attach) -> Result {
         discard: a.discard,
         sharing: a.sharing,
         existing: a.existing,
+        data_store: a.data_store,
     };
     let mut call = app.api()?.v1.vm_disk_attach().vm(&a.vm).body(body);
     if a.change.dry_run {
@@ -195,7 +200,7 @@ async fn update(app: &App, a: Update) -> Result {
         return Err(Failure::usage("no change is given").hint("give --size, --bus, --cache, --mode, --limits or --discard"));
     }
     let disk = find(items(&view(app, &a.vm).await?, "spec.disks"), &a.disk, "disk")?;
-    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits, discard: a.discard };
+    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits, discard: a.discard, data_store: a.data_store };
     let mut call = app.api()?.v1.vm_disk_update().vm(&a.vm).disk(disk).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);

@@ -58,10 +58,11 @@ pub(crate) fn no_disk() -> DiskCreate {
         discard: None,
         sharing: None,
         existing: None,
+        data_store: None,
     }
 }
 
-/// Parses `SIZE[,bus=…][,cache=…][,mode=…][,image=…][,provisioning=…][,format=…][,discard=…][,sharing=…]`; the size may be left out when there is an image.
+/// Parses `SIZE[,bus=…][,cache=…][,mode=…][,image=…][,provisioning=…][,format=…][,discard=…][,sharing=…][,store=…]`; the size may be left out when there is an image.
 ///
 /// # Errors
 /// A sentence that says what would be right.
@@ -78,11 +79,12 @@ pub(crate) fn disk(text: &str) -> std::result::Result<DiskCreate, String> {
             Some(("format", v)) => d.format = Some(disk_format(v)?),
             Some(("discard", v)) => d.discard = Some(discard(v)?),
             Some(("sharing", v)) => d.sharing = Some(sharing(v)?),
+            Some(("store", v)) if !v.is_empty() => d.data_store = Some(v.into()),
             Some(("image", v)) if !v.is_empty() => d.image = Some(v.into()),
             Some((k, v)) if LIMITS.contains(&k) => limit(d.limits.get_or_insert_default(), k, v)?,
             _ => {
                 return Err(format!(
-                    "\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE][,provisioning=KIND][,format=FORMAT][,discard=MODE][,sharing=shared][,iops=N][,rate=SIZE], e.g. 20GiB,bus=scsi"
+                    "\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE][,store=DATA-STORE][,provisioning=KIND][,format=FORMAT][,discard=MODE][,sharing=shared][,iops=N][,rate=SIZE], e.g. 20GiB,bus=scsi"
                 ));
             }
         }

@@ -4,11 +4,13 @@
 //! again. Undo is a new desired state, brought about by the same code; cancel is a flag that is read here, and each kind
 //! names its point of no return below.
 
+mod data_store;
 mod library;
 mod vm;
 #[cfg(test)]
 mod world;
 
+use virga_model::data_store::{DataStore, DataStoreState};
 use virga_model::host::{Host, HostState};
 use virga_model::image::Image;
 use virga_model::network::Network;
@@ -27,7 +29,7 @@ pub const SILENT_HOST_PATIENCE_MS: i64 = 10 * 60 * 1000;
 pub struct Facts {
     /// The VM, for tasks on VMs; none: its row is gone.
     pub vm: Option<Vm>,
-    /// The VM's host.
+    /// The VM's host, or the one that a task on a data store names.
     pub host: Option<HostFact>,
     /// How far the host is with the VM.
     pub progress: Option<Progress>,
@@ -35,7 +37,9 @@ pub struct Facts {
     pub image: Option<Image>,
     /// The network, for tasks on networks.
     pub network: Option<Network>,
-    /// Hosts that have the image or network.
+    /// The data store, for tasks on data stores.
+    pub data_store: Option<DataStore>,
+    /// Hosts that have the image or network, or reach the data store.
     pub holders: Vec<HostFact>,
     /// Children of a batch.
     pub children: Vec<Child>,
@@ -106,6 +110,10 @@ pub enum Call {
     DropImage(HostId),
     /// Remove the network from this host.
     DropNetwork(HostId),
+    /// Let this host sign the data store.
+    EnsureStore(HostId),
+    /// Let this host remove the data store's signature.
+    DropStore(HostId),
 }
 
 /// A change of rows.
@@ -131,6 +139,13 @@ pub enum Write {
     RemoveImage,
     /// The network is gone from the hosts: remove its row.
     RemoveNetwork,
+    /// The data store is in this state from now on; none: remove its row.
+    DataStore {
+        /// The state.
+        state: Option<DataStoreState>,
+        /// The task is on its way back, for this reason.
+        undo: Option<Undo>,
+    },
 }
 
 /// What the task does next.
@@ -140,6 +155,8 @@ pub fn next(task: &Task, facts: &Facts, now: Time) -> Step {
         TaskKind::VmBatch => library::batch(task, facts),
         TaskKind::ImageDelete => library::image_delete(task, facts, now),
         TaskKind::NetworkDelete => library::network_delete(task, facts, now),
+        TaskKind::DataStoreCreate => data_store::create(task, facts, now),
+        TaskKind::DataStoreDelete => data_store::delete(task, facts, now),
         TaskKind::VmReboot => vm::act(task, facts, now, Act::Reboot),
         TaskKind::VmReset => vm::act(task, facts, now, Act::Reset),
         TaskKind::VmCreate
@@ -164,6 +181,7 @@ pub fn next(task: &Task, facts: &Facts, now: Time) -> Step {
 pub fn refused(task: &Task, facts: &Facts, call: &Call, e: &Error, now: Time) -> Step {
     match (call, &facts.vm) {
         (Call::EnsureVm, Some(vm)) => vm::host_failed(task, vm, e, now),
+        (Call::EnsureStore(_) | Call::DropStore(_), _) => data_store::refused(task, call, e),
         _ => Step::Failed(e.clone()),
     }
 }
@@ -185,6 +203,8 @@ pub fn point_of_no_return(kind: TaskKind) -> &'static str {
         TaskKind::VmDelete => "when the host was told",
         TaskKind::VmRepair => "never: it can be stopped at any time",
         TaskKind::VmBatch => "children end each by their own rule",
+        TaskKind::DataStoreCreate => "when the data store is signed",
+        TaskKind::DataStoreDelete => "when a host was told to remove the signature",
         TaskKind::ImageDelete | TaskKind::NetworkDelete => "when it began",
     }
 }

@@ -4,12 +4,13 @@
 //! `start` matches on every kind, so a kind that is forgotten here does not compile.
 
 use super::*;
+use virga_model::data_store::DataStoreSpec;
 use virga_model::image::ImageState;
 use virga_model::network::NetworkSpec;
 use virga_model::order::ActResult;
 use virga_model::task::{Cause, TaskDoc};
 use virga_model::vm::{Observed, StopMode, VmState};
-use virga_model::{ErrorCode, ImageId, NetworkId, TaskId, UserId, VmId};
+use virga_model::{DataStoreId, ErrorCode, ImageId, NetworkId, TaskId, UserId, VmId};
 
 /// Steps within which every task must end, whatever happens.
 const BOUND: usize = 40;
@@ -52,6 +53,7 @@ struct World {
     node: Node,
     image: Option<Image>,
     network: Option<Network>,
+    data_store: Option<DataStore>,
     holders: Vec<HostFact>,
     children: Vec<Child>,
     now: Time,
@@ -88,6 +90,17 @@ fn vm(desired: Desired, generation: i64, observed_state: VmState) -> Vm {
     }
 }
 
+fn data_store(kind: TaskKind) -> Option<DataStore> {
+    let state = match kind {
+        TaskKind::DataStoreCreate => DataStoreState::Creating,
+        TaskKind::DataStoreDelete => DataStoreState::Deleting,
+        _ => return None,
+    };
+    let spec = DataStoreSpec::SharedDirectory { path: "/srv/gold".into(), backing: Default::default() };
+    let (id, name, description) = (DataStoreId(uuid(6)), "gold".into(), String::new());
+    Some(DataStore { id, name, description, spec, host: None, maintenance: false, state, generation: 1, created_at: Time(0) })
+}
+
 /// The world at the moment in which a task of `kind` has just been made by the API.
 fn start(kind: TaskKind, fault: Fault) -> World {
     use Desired as D;
@@ -112,7 +125,7 @@ fn start(kind: TaskKind, fault: Fault) -> World {
         }
         TaskKind::VmDelete => (Some(vm(D::Absent, 5, S::Stopped)), Some(D::Stopped)),
         TaskKind::VmRepair => (Some(vm(D::Running, 5, S::Stopped)), None),
-        TaskKind::VmBatch | TaskKind::ImageDelete | TaskKind::NetworkDelete => (None, None),
+        TaskKind::VmBatch | TaskKind::ImageDelete | TaskKind::NetworkDelete | TaskKind::DataStoreCreate | TaskKind::DataStoreDelete => (None, None),
     };
     let node = Node {
         generation: vm.as_ref().map_or(0, |v| v.observed.generation),
@@ -126,6 +139,7 @@ fn start(kind: TaskKind, fault: Fault) -> World {
     let object = match kind {
         TaskKind::ImageDelete => ObjectRef::Image(ImageId(uuid(4))),
         TaskKind::NetworkDelete => ObjectRef::Network(NetworkId(uuid(5))),
+        TaskKind::DataStoreCreate | TaskKind::DataStoreDelete => ObjectRef::DataStore(DataStoreId(uuid(6))),
         TaskKind::VmBatch => ObjectRef::System,
         _ => ObjectRef::Vm(VmId(uuid(2))),
     };
@@ -174,8 +188,11 @@ fn start(kind: TaskKind, fault: Fault) -> World {
             deleting: true,
             created_at: Time(0),
         }),
+        data_store: data_store(kind),
         holders: if matches!(kind, TaskKind::ImageDelete | TaskKind::NetworkDelete) {
             vec![host(), HostFact { id: HostId(uuid(11)), name: "h2".into(), state: HostState::Silent }]
+        } else if kind == TaskKind::DataStoreDelete {
+            vec![host()]
         } else {
             vec![]
         },
@@ -198,6 +215,12 @@ impl World {
                 }
             }
             match next(&self.task, &self.facts(), self.now) {
+                Step::Call(call @ (Call::EnsureStore(_) | Call::DropStore(_))) if matches!(self.fault, Fault::HostFails | Fault::HostAlwaysFails) => {
+                    match refused(&self.task, &self.facts(), &call, &Error::host("no"), self.now) {
+                        Step::Write(w) => self.write(w),
+                        end => return end,
+                    }
+                }
                 Step::Call(call) => self.call(&call),
                 Step::Write(w) => self.write(w),
                 Step::Wait { ms, .. } => self.wait(ms),
@@ -210,10 +233,11 @@ impl World {
     fn facts(&self) -> Facts {
         Facts {
             vm: self.vm.clone(),
-            host: self.vm.as_ref().map(|_| host()),
+            host: (self.vm.is_some() || self.data_store.is_some()).then(host),
             progress: None,
             image: self.image.clone(),
             network: self.network.clone(),
+            data_store: self.data_store.clone(),
             holders: self.holders.clone(),
             children: self.children.clone(),
         }
@@ -260,7 +284,17 @@ impl World {
                 }
                 assert_eq!(self.node.acts.len(), 1, "an act happens once");
             }
+            Call::EnsureStore(_) => self.signed(DataStoreState::Creating, DataStoreState::Ready),
+            Call::DropStore(_) => self.signed(DataStoreState::Dropping, DataStoreState::Dropped),
             Call::DropImage(h) | Call::DropNetwork(h) => self.holders.retain(|x| x.id != *h),
+        }
+    }
+
+    fn signed(&mut self, from: DataStoreState, to: DataStoreState) {
+        // The row learns of it from the answer.
+        let lost = self.fault == Fault::KilledAfter(self.calls - 1);
+        if let Some(s) = self.data_store.as_mut().filter(|s| s.state == from && !lost) {
+            s.state = to;
         }
     }
 
@@ -311,6 +345,11 @@ impl World {
             }
             Write::RemoveImage => self.image = None,
             Write::RemoveNetwork => self.network = None,
+            Write::DataStore { state, undo } => {
+                assert!(undo.is_none() || self.task.doc.undo.is_none(), "there is one way back, not two");
+                self.task.doc.undo = undo.or(self.task.doc.undo.take());
+                self.data_store = self.data_store.take().zip(state).map(|(s, state)| DataStore { state, ..s });
+            }
             Write::Undo { why, desired, former_spec } => {
                 assert!(self.task.doc.undo.is_none(), "there is one way back, not two");
                 self.task.doc.undo = Some(why);
@@ -472,7 +511,7 @@ fn work_on_disk_files_is_finished_and_told() {
     let mut w = start(TaskKind::VmEdit, Fault::Nothing);
     let vm = w.vm.as_mut().unwrap();
     vm.former_spec = None;
-    vm.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false }];
+    vm.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false, store: None }];
     vm.observed = Observed { generation: vm.generation, state: VmState::Running, settled: true, ..Default::default() };
     let ask = |w: &World| {
         let facts = Facts { vm: w.vm.clone(), host: Some(host()), ..Facts::default() };
@@ -486,7 +525,7 @@ fn work_on_disk_files_is_finished_and_told() {
     assert!(matches!(ask(&w), Step::Done(t) if t.contains("1 GiB overwritten") && t.contains("the medium keeps copies")));
     // A failed removal leaves the wish in the row, and the error is told as it is.
     let vm = w.vm.as_mut().unwrap();
-    vm.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false }];
+    vm.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false, store: None }];
     vm.observed.error = Some(Error::host("cannot overwrite"));
     assert!(matches!(ask(&w), Step::Failed(e) if e.message == "cannot overwrite"));
     // What came back is told for the wish of this task alone.

@@ -55,9 +55,9 @@ pub async fn import(k: &Kvm, bytes: &[u8], n: u128) -> ImageRef {
         sha256: hex::encode(Sha256::digest(bytes)),
     };
     for (i, piece) in bytes.chunks(4 << 20).enumerate() {
-        k.image_write(&image, (i as u64) * (4 << 20), piece).await.unwrap();
+        k.image_write(None, &image, (i as u64) * (4 << 20), piece).await.unwrap();
     }
-    k.image_commit(&image).await.unwrap();
+    k.image_commit(None, &image).await.unwrap();
     image
 }
 

@@ -34,6 +34,7 @@ pub fn disk(n: u128, image: Option<u128>, bus: DiskBus, cache: DiskCache) -> Dis
         format: Default::default(),
         discard: Default::default(),
         sharing: Default::default(),
+        store: None,
     }
 }
 
@@ -73,6 +74,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         stop_mode: StopMode::Force,
         keep_disks: vec![],
         keep_layers: vec![],
+        stores: vec![],
         images: vec![image(0xa0, ImageFormat::Qcow2), image(0xa1, ImageFormat::Iso), image(0xa2, ImageFormat::Raw)],
         networks: vec![nat(0xc0, "192.168.200.0/24")],
     }
@@ -80,7 +82,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
 
 pub fn host(name: &str) -> HostView {
     HostView {
-        paths: Paths { store: "/var/lib/virga/store".into(), run: "/run/virga".into() },
+        paths: Paths::new("/var/lib/virga/store", "/run/virga"),
         kvm: false,
         domain_name: name.into(),
         machine: "pc-q35-7.2".into(),
@@ -149,8 +151,7 @@ pub fn all() -> Vec<(&'static str, VmOrder, HostView)> {
     o.spec.machine = "pc-i440fx-7.2".into();
     o.spec.disks = vec![disk(0, Some(0xa0), DiskBus::Ide, DiskCache::Writeback)];
     o.spec.cdroms = vec![CdromSpec { id: id(0xf0), image: None }];
-    let h =
-        HostView { machine: "pc-i440fx-7.2".into(), paths: Paths { store: "/srv/a & b's <store>".into(), run: "/run/virga".into() }, ..host("vm-00000006") };
+    let h = HostView { machine: "pc-i440fx-7.2".into(), paths: Paths::new("/srv/a & b's <store>", "/run/virga"), ..host("vm-00000006") };
     out.push(("hostile-i440fx", o, h));
 
     let mut o = order(7, "largest");

@@ -107,6 +107,12 @@ pub const TABLE: &[Entry] = &[
     change("network_create", installation(P::NetworkManage)),
     read("network_view", anywhere(P::NetworkRead)),
     change("network_delete", installation(P::NetworkManage)),
+    // Of local data stores only those of visible hosts are shown.
+    read("data_store_list", anywhere(P::DataStoreRead)),
+    change("data_store_create", installation(P::DataStoreManage)),
+    read("data_store_view", anywhere(P::DataStoreRead)),
+    change("data_store_update", installation(P::DataStoreManage)),
+    change("data_store_delete", installation(P::DataStoreManage)),
     // VMs.
     read("vm_list", anywhere(P::VmRead)),
     change("vm_create", anywhere(P::VmCreate)),

@@ -7,6 +7,7 @@ pub mod authz;
 pub mod local;
 pub mod op;
 
+mod data_store;
 mod event;
 mod host;
 mod image;
@@ -478,6 +479,11 @@ operations! {
     network::network_create(headers: Header<ChangeHeaders>, body: TypedBody<NetworkCreate>) -> Created<Network>;
     network::network_view(path: Path<NetworkPath>) -> Tagged<Network>;
     network::network_delete(path: Path<NetworkPath>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    data_store::data_store_list(query: Query<ListQuery>) -> Ok200<PageBody<DataStore>>;
+    data_store::data_store_create(headers: Header<ChangeHeaders>, body: TypedBody<DataStoreCreate>) -> Accepts<Accepted>;
+    data_store::data_store_view(path: Path<DataStorePath>) -> Tagged<DataStore>;
+    data_store::data_store_update(path: Path<DataStorePath>, headers: Header<ChangeHeaders>, body: TypedBody<DataStoreUpdate>) -> Tagged<DataStore>;
+    data_store::data_store_delete(path: Path<DataStorePath>, query: Query<DataStoreDeleteQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
     vm::vm_list(query: Query<ListQuery>) -> Ok200<PageBody<Vm>>;
     vm::vm_create(query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmCreate>) -> Accepts<Accepted>;
     vm::vm_view(path: Path<VmPath>) -> Tagged<Vm>;

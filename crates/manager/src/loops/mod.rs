@@ -2,6 +2,7 @@
 //! managers a lease lets one at a time run each loop that is about rows.
 
 pub mod audit;
+pub mod data_stores;
 mod expire;
 mod forget;
 mod hosts;
@@ -31,7 +32,10 @@ const LEASE_ROUNDS: u32 = 3;
 #[must_use]
 pub fn spawn(m: &Arc<Manager>, stop: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
     vec![
-        run(m, stop, Loop { name: "expire", every: Duration::from_secs(60), shared: true }, |m| async move { expire::round(&m).await }),
+        run(m, stop, Loop { name: "expire", every: Duration::from_secs(60), shared: true }, |m| async move {
+            data_stores::round(&m).await?;
+            expire::round(&m).await
+        }),
         run_with(m, stop, Loop { name: "hosts", every: Duration::from_secs(2), shared: true }),
         run(m, stop, Loop { name: "forget", every: Duration::from_secs(60), shared: false }, |m| async move { forget::round(&m).await }),
         run(m, stop, Loop { name: "repair", every: Duration::from_secs(5), shared: true }, |m| async move { repair::round(&m).await }),

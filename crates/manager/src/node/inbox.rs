@@ -154,6 +154,8 @@ mod tests {
             vms: vec![vm; vms],
             facts: None,
             foreign_vms: None,
+            stores: None,
+            stores_digest: String::new(),
             host_sample: None,
             vm_samples: Vec::new(),
         };

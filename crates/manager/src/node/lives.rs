@@ -151,6 +151,8 @@ mod tests {
                 vms: Vec::new(),
                 facts: None,
                 foreign_vms: None,
+                stores: None,
+                stores_digest: String::new(),
                 host_sample: None,
                 vm_samples: Vec::new(),
             };

@@ -6,3 +6,4 @@ pub mod inbox;
 pub mod lives;
 pub mod report;
 pub mod server;
+pub(crate) mod stores;

@@ -12,6 +12,7 @@ use virga_store::vm::Stored;
 
 use super::inbox;
 use super::lives::{self, Verdict};
+use crate::copies;
 use crate::state::Manager;
 
 /// Milliseconds between two writes of a host's last report.
@@ -27,19 +28,21 @@ pub async fn take(manager: &Manager, host: Host, report: Report) -> Result<Repor
     }
     admit(manager, host.id, &report).await?;
     let ack = note(manager, host.id, &report);
+    let ack = ReportAck { stores: copies::stores_to_watch(manager, &report).await?, ..ack };
     let behind = inbox::bring(manager, host, report).await?;
     Ok(ReportAck { behind, ..ack })
 }
 
 /// Whether a report holds nothing for rows but the word that the host is there. At rest, all are.
 pub(super) fn is_routine(report: &Report) -> bool {
-    !report.full && report.facts.is_none() && report.foreign_vms.is_none() && report.vms.is_empty()
+    !report.full && report.facts.is_none() && report.foreign_vms.is_none() && report.stores.is_none() && report.vms.is_empty()
 }
 
 /// Takes a routine report of the host whose row said last that it was heard of at `last`.
 pub(super) async fn take_routine(manager: &Manager, host: HostId, last: Option<Time>, report: &Report) -> Result<ReportAck, Error> {
     admit(manager, host, report).await?;
     let ack = note(manager, host, report);
+    let ack = ReportAck { stores: copies::stores_to_watch(manager, report).await?, ..ack };
     // A time to come was written by a clock that was ahead and has been set right since: it says nothing.
     if last.is_none_or(|t| !(0..LAST_REPORT_WRITE_MS).contains(&manager.now().millis_since(t))) {
         inbox::stamp(manager, host).await?;
@@ -89,7 +92,7 @@ fn note(manager: &Manager, host: HostId, report: &Report) -> ReportAck {
     for v in &report.vms {
         manager.stats.set_progress(v.id, v.progress.clone());
     }
-    ReportAck { resync, behind: 0, managers: manager.managers.addresses() }
+    ReportAck { resync, managers: manager.managers.addresses(), ..ReportAck::default() }
 }
 
 /// Writes a report into rows. Answers with the highest revision in rows that it was behind, and so was not heard.
@@ -103,7 +106,7 @@ pub(super) async fn write(tx: &mut Tx, host: &Host, report: &Report, now: Time) 
         (true, true) => virga_store::vm::observed_on_host(tx, host.id).await?,
         (true, false) => virga_store::vm::observed_of(tx, host.id, &report.vms.iter().map(|v| v.id).collect::<Vec<_>>()).await?,
     };
-    take_facts(tx, host, report, &there).await?;
+    take_facts(tx, host, report, &there, now).await?;
     for v in &report.vms {
         // After a manager's start every host tells everything again, and hardly anything of it is news.
         let news = v.progress.is_some() || there.get(&v.id).is_none_or(|row| !row.is(&v.observed));
@@ -142,13 +145,17 @@ pub async fn take_answer(manager: &Manager, tx: &mut Tx, host: &Host, answer: &V
     take_vm(tx, host, before, &answer, Taking { anew: false, full: false, now: manager.now() }).await.map(|_| ())
 }
 
-async fn take_facts(tx: &mut Tx, host: &Host, report: &Report, there: &HashMap<VmId, Stored>) -> Result<(), Error> {
+async fn take_facts(tx: &mut Tx, host: &Host, report: &Report, there: &HashMap<VmId, Stored>, now: Time) -> Result<(), Error> {
     let foreign = super::ahead::foreign(host, report, |vm| there.contains_key(&vm));
-    if report.facts.is_none() && foreign == host.facts.foreign_vms {
+    let stores = report.stores.clone().unwrap_or_else(|| host.facts.stores.clone());
+    if report.facts.is_none() && foreign == host.facts.foreign_vms && stores == host.facts.stores {
         return Ok(());
     }
+    let local = report.facts.as_ref().map(|f| (f.store_total_bytes, f.store_free_bytes));
+    super::stores::tell(tx, host, &stores, local, now).await?;
     let mut facts = report.facts.as_deref().cloned().unwrap_or_else(|| host.facts.clone());
     facts.foreign_vms = foreign;
+    facts.stores = stores;
     Ok(virga_store::host::set_facts(tx, host.id, &facts).await?)
 }
 

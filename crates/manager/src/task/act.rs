@@ -2,6 +2,7 @@
 
 use virga_crash::{Step as Point, step};
 use virga_decide::task::{Call, Facts, Write};
+use virga_model::data_store::DataStoreState;
 use virga_model::event::{Event, Severity};
 use virga_model::host::Host;
 use virga_model::order::{CallHead, NodeAnswer, NodeCall, VmReport};
@@ -40,6 +41,8 @@ pub(super) async fn address(tx: &mut Tx, facts: &Facts, known: Option<Host>, cal
             (vm.host.ok_or_else(gone)?, NodeCall::Act { vm: vm.id, generation: vm.generation, act: *act })
         }
         Call::DropImage(h) => (*h, NodeCall::DropImage { image: facts.image.as_ref().ok_or_else(gone)?.id }),
+        Call::EnsureStore(h) => (*h, NodeCall::EnsureStore { store: facts::store_ref(tx, facts.data_store.as_ref().ok_or_else(gone)?.id).await? }),
+        Call::DropStore(h) => (*h, NodeCall::DropStore { store: facts::store_ref(tx, facts.data_store.as_ref().ok_or_else(gone)?.id).await? }),
         Call::DropNetwork(h) => {
             let network = facts::network_ref(tx, facts.network.as_ref().ok_or_else(gone)?.id).await?;
             (*h, NodeCall::DropNetwork { network })
@@ -68,6 +71,9 @@ pub(super) async fn call(manager: &Manager, task: &Task, facts: &Facts, call: &C
     };
     match step(Point::TaskCall, effect).await? {
         NodeAnswer::Vm { report } => Ok(Some((host, report))),
+        NodeAnswer::Done if matches!(call, Call::EnsureStore(_) | Call::DropStore(_)) => {
+            step(Point::HolderForget, note_signature(manager, call, facts)).await.map(|()| None)
+        }
         NodeAnswer::Done => step(Point::HolderForget, forget_holder(manager, host.id, call, facts)).await.map(|()| None),
         NodeAnswer::Refused { error } => Err(error),
     }
@@ -80,9 +86,24 @@ async fn forget_holder(manager: &Manager, host: HostId, call: &Call, facts: &Fac
     match call {
         Call::DropImage(_) => row.facts.images.retain(|i| Some(*i) != facts.image.as_ref().map(|x| x.id)),
         Call::DropNetwork(_) => row.facts.networks.retain(|n| Some(*n) != facts.network.as_ref().map(|x| x.id)),
-        Call::EnsureVm | Call::Act(_) => {}
+        Call::EnsureVm | Call::Act(_) | Call::EnsureStore(_) | Call::DropStore(_) => {}
     }
     virga_store::host::set_facts(&mut tx, host, &row.facts).await?;
+    Ok(tx.commit().await?)
+}
+
+/// A host has signed the data store, or removed its signature.
+async fn note_signature(manager: &Manager, call: &Call, facts: &Facts) -> Result<(), Error> {
+    let Some(id) = facts.data_store.as_ref().map(|s| s.id) else { return Ok(()) };
+    let mut tx = manager.store.write().await?;
+    let Some(mut row) = virga_store::data_store::get(&mut tx, id).await? else { return Ok(()) };
+    row.state = match (call, row.state) {
+        (Call::EnsureStore(_), DataStoreState::Creating) => DataStoreState::Ready,
+        (Call::DropStore(_), DataStoreState::Dropping) => DataStoreState::Dropped,
+        _ => return Ok(()),
+    };
+    let generation = row.generation;
+    virga_store::data_store::update(&mut tx, &row, generation).await?;
     Ok(tx.commit().await?)
 }
 
@@ -158,6 +179,23 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
                 let content = manager.image_folder().join(image.id.to_string());
                 step(Point::ImageContentRemove, remove_content(&content)).await?;
                 event(manager, tx, task, "image.deleted", None, format!("Image {} was removed.", image.name)).await?;
+            }
+        }
+        Write::DataStore { state, undo } => {
+            let mut row = facts.data_store.clone().ok_or_else(|| Error::conflict("The data store is gone."))?;
+            if undo.is_some() {
+                task.doc.undo.clone_from(undo);
+            }
+            match state {
+                Some(s) => {
+                    let expected = row.generation;
+                    (row.state, row.generation) = (*s, expected + 1);
+                    virga_store::data_store::update(tx, &row, expected).await?;
+                }
+                None => {
+                    virga_store::data_store::delete(tx, row.id).await?;
+                    event(manager, tx, task, "data_store.deleted", None, format!("Data store {} was removed.", row.name)).await?;
+                }
             }
         }
         Write::RemoveNetwork => {

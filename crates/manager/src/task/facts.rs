@@ -2,10 +2,10 @@
 
 use virga_decide::task::{Child, Facts, HostFact};
 use virga_model::host::Host;
-use virga_model::order::{ImageRef, NetworkRef, VmOrder};
+use virga_model::order::{ImageRef, NetworkRef, StoreRef, VmOrder};
 use virga_model::task::{ObjectRef, Task, TaskKind};
 use virga_model::vm::{DiskMode, Vm};
-use virga_model::{DiskId, Error, ImageId, NetworkId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, NetworkId};
 use virga_store::Tx;
 
 use crate::state::Manager;
@@ -30,6 +30,14 @@ pub(super) async fn gather(manager: &Manager, tx: &mut Tx, task: &Task) -> Resul
             facts.network = virga_store::network::get(tx, id).await?;
             facts.holders = holders(manager, tx, |h| h.facts.networks.contains(&id)).await?;
         }
+        ObjectRef::DataStore(id) => {
+            facts.data_store = virga_store::data_store::get(tx, id).await?;
+            if let Some(h) = task.doc.host {
+                host = virga_store::host::get(tx, h).await?;
+            }
+            facts.host = host.as_ref().map(|h| fact(manager, h));
+            facts.holders = holders(manager, tx, |h| h.facts.stores.iter().any(|s| s.store == id && s.reachable())).await?;
+        }
         _ => {}
     }
     if task.kind == TaskKind::VmBatch {
@@ -47,7 +55,7 @@ async fn holders(manager: &Manager, tx: &mut Tx, has: impl Fn(&Host) -> bool) ->
     Ok(virga_store::host::all(tx).await?.iter().filter(|h| has(h)).map(|h| fact(manager, h)).collect())
 }
 
-/// The order for a VM's host: the row, with what is needed to know of its images and networks.
+/// The order for a VM's host: the row, with what is needed to know of its images, networks and data stores.
 pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
     let mut images: Vec<ImageRef> = Vec::new();
     for id in vm.spec.images() {
@@ -62,12 +70,20 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
         }
     }
     let mut keep_disks: Vec<DiskId> = vm.former_spec.iter().flat_map(|s| s.disks.iter().map(|d| d.id)).collect();
+    let mut on: Vec<DataStoreId> = std::iter::once(&vm.spec).chain(&vm.former_spec).flat_map(|s| &s.disks).filter_map(|d| d.store).collect();
     if !vm.spec.layers.is_plain() {
         for s in virga_store::snapshot::of_vm(tx, vm.id).await? {
+            on.extend(s.spec.disks.iter().filter_map(|d| d.store));
             keep_disks.extend(s.spec.disks.iter().filter(|d| d.mode == DiskMode::Dependent).map(|d| d.id));
         }
         keep_disks.sort();
         keep_disks.dedup();
+    }
+    on.sort();
+    on.dedup();
+    let mut stores = Vec::with_capacity(on.len());
+    for id in on {
+        stores.push(store_ref(tx, id).await?);
     }
     Ok(VmOrder {
         id: vm.id,
@@ -80,6 +96,7 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
         networks,
         keep_disks,
         keep_layers: vm.former_spec.iter().flat_map(|s| s.layers.list.iter().map(|l| l.id)).collect(),
+        stores,
     })
 }
 
@@ -93,4 +110,10 @@ async fn image_ref(tx: &mut Tx, id: ImageId) -> Result<ImageRef, Error> {
 pub(super) async fn network_ref(tx: &mut Tx, id: NetworkId) -> Result<NetworkRef, Error> {
     let n = virga_store::network::get(tx, id).await?.ok_or_else(|| Error::not_found("network", id))?;
     Ok(NetworkRef { id, name: n.name, spec: n.spec })
+}
+
+/// A data store as an agent needs to know it.
+pub(super) async fn store_ref(tx: &mut Tx, id: DataStoreId) -> Result<StoreRef, Error> {
+    let s = virga_store::data_store::get(tx, id).await?.ok_or_else(|| Error::not_found("data store", id))?;
+    Ok(StoreRef { id, name: s.name, spec: s.spec })
 }

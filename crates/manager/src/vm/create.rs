@@ -2,7 +2,8 @@
 //!
 //! Placement and the row are in one transaction, so that two requests never take the last room on a host both.
 
-use super::{resolve, step, transaction};
+use super::resolve::{self, StoreWish};
+use super::{step, transaction};
 use crate::event::{self, Note};
 use crate::http::{Op, task_path};
 use crate::task_new::{self, About, Who};
@@ -13,8 +14,8 @@ use virga_decide::place::{Placement, Policy, Request, View, place};
 use virga_model::error::Check;
 use virga_model::role::{Privilege, Target};
 use virga_model::task::{ObjectRef, TaskDoc, TaskKind};
-use virga_model::vm::{BootDevice, CpuSpec, DEVICES_MAX, Desired, MemorySpec, Observed, StopMode, VCPUS_MAX, Vm, VmSpec, VmState, check_labels};
-use virga_model::{Error, VmId, name};
+use virga_model::vm::{BootDevice, CpuSpec, DEVICES_MAX, Desired, DiskSpec, MemorySpec, Observed, StopMode, VCPUS_MAX, Vm, VmSpec, VmState, check_labels};
+use virga_model::{DiskId, Error, HostId, VmId, name};
 use virga_store::{StoreError, Tx};
 
 /// Memory when nobody says.
@@ -79,8 +80,11 @@ async fn attempt(op: &Op, b: &VmCreate, dry_run: bool) -> Result<Accepted, Fault
     let mut view = hosts::build(&op.m, &mut tx).await?;
     let id = VmId(Uuid::now_v7());
     allowed_hosts(op, id, &mut view)?;
-    let spec = specification(op, &mut tx, b, &view).await?;
-    let placement = placed(op, &mut tx, b, &spec, &view).await?;
+    let (mut spec, wishes) = specification(op, &mut tx, b, &view).await?;
+    let placement = placed(op, &mut tx, b, (&spec, &wishes), &view).await?;
+    for d in spec.disks.iter_mut().filter(|d| wishes.anywhere.contains(&d.id)) {
+        d.store = placement.disks.store;
+    }
     let vm = row(op, b, id, spec, &placement);
     let plan = plan(op, &vm, &placement);
     let object = ObjectRef::Vm(id);
@@ -115,7 +119,7 @@ fn allowed_hosts(op: &Op, id: VmId, view: &mut View) -> Result<(), Error> {
     if view.hosts.is_empty() { Err(crate::auth::forbidden(Privilege::VmCreate)) } else { Ok(()) }
 }
 
-async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Result<VmSpec, Error> {
+async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Result<(VmSpec, Wishes), Error> {
     let count = b.cpus.unwrap_or(1);
     let cores_per_socket = b.cores_per_socket.unwrap_or(0);
     let mut spec = VmSpec {
@@ -136,8 +140,12 @@ async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Resul
         layers: Default::default(),
         disk_work: Default::default(),
     };
+    let mut wishes = Wishes::default();
     for (i, d) in b.disks.iter().enumerate() {
-        spec.disks.push(resolve::disk(op, tx, d, &format!("disks[{i}]")).await?);
+        let mut disk = resolve::disk(op, tx, d, &format!("disks[{i}]")).await?;
+        let wish = resolve::store(op, tx, d.data_store.as_deref(), &format!("disks[{i}].data_store")).await?;
+        wishes.add(&mut disk, wish, &format!("disks[{i}].data_store"))?;
+        spec.disks.push(disk);
     }
     for (i, n) in b.nics.iter().enumerate() {
         spec.nics.push(resolve::nic(op, tx, n, &format!("nics[{i}]")).await?);
@@ -147,7 +155,7 @@ async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Resul
     }
     spec.normalize();
     spec.check().map_err(super::in_request_words)?;
-    Ok(spec)
+    Ok((spec, wishes))
 }
 
 /// vCPUs up to which a VM can grow while it runs, when nobody says: four times as many, as far as there are hosts for it.
@@ -160,18 +168,43 @@ fn room_for_cpus(count: u32, cores_per_socket: u32, view: &View) -> u32 {
     }
 }
 
-async fn placed(op: &Op, tx: &mut Tx, b: &VmCreate, spec: &VmSpec, view: &View) -> Result<Placement, Error> {
+/// What people wish of the data stores of a VM's disks.
+#[derive(Default)]
+struct Wishes {
+    /// Disks for which nobody named one.
+    anywhere: Vec<DiskId>,
+    /// The host whose local store was named.
+    host: Option<HostId>,
+}
+
+impl Wishes {
+    fn add(&mut self, disk: &mut DiskSpec, wish: StoreWish, field: &str) -> Result<(), Error> {
+        match wish {
+            StoreWish::Anywhere => self.anywhere.push(disk.id),
+            StoreWish::Local(None) => {}
+            StoreWish::Local(Some(host)) if self.host.is_none_or(|h| h == host) => self.host = Some(host),
+            StoreWish::Local(Some(_)) => return Err(Error::invalid(field, "is the local store of another host than that of a disk before it")),
+            StoreWish::Shared(id) => disk.store = Some(id),
+        }
+        Ok(())
+    }
+}
+
+async fn placed(op: &Op, tx: &mut Tx, b: &VmCreate, (spec, wishes): (&VmSpec, &Wishes), view: &View) -> Result<Placement, Error> {
     let host = match b.host.as_deref() {
         Some(name) => Some(resolve::host(op, tx, name, "host").await?.id),
-        None => None,
+        None => wishes.host,
     };
+    if host != wishes.host && wishes.host.is_some() {
+        return Err(Error::invalid("host", "is another one than the host whose local data store a disk names"));
+    }
     if host.is_some_and(|id| !view.hosts.iter().any(|h| h.id == id)) {
         return Err(crate::auth::forbidden(Privilege::VmCreate));
     }
     let networks = hosts::networks(tx, spec).await?;
     // The name is the seed: a dry run answers what the request itself would.
     let seed = u64::from_str_radix(&crate::secret::sha256_hex(b.name.as_bytes())[..16], 16).unwrap_or(0);
-    place(view, &Request { spec, networks: &networks, host, policy: Policy::Automatic { seed } })
+    place(view, &Request { spec, networks: &networks, anywhere: &wishes.anywhere, host, policy: Policy::Automatic { seed } })
 }
 
 fn row(op: &Op, b: &VmCreate, id: VmId, spec: VmSpec, placement: &Placement) -> Vm {
@@ -199,6 +232,9 @@ fn plan(op: &Op, vm: &Vm, placement: &Placement) -> Vec<PlanStep> {
     use virga_model::size::human;
     let sees = op.caller.may(Privilege::HostRead, &Target::Host(placement.host));
     let mut plan = vec![step(if sees { format!("place on host {}: {}", placement.host_name, placement.why) } else { "place on a host that has room".into() })];
+    if !placement.disks.why.is_empty() && sees {
+        plan.push(step(format!("put the disks on a data store: {}", placement.disks.why)));
+    }
     for d in &vm.spec.disks {
         let from = match d.image {
             None => "empty",
@@ -231,6 +267,7 @@ mod tests {
             memory_bytes: 0,
             allocated_memory_bytes: 0,
             store_free_bytes: 0,
+            stores: vec![],
             kvm: false,
             uefi: false,
             ovs: false,
@@ -238,7 +275,7 @@ mod tests {
             cpu_use: 0.0,
             memory_use: 0.0,
         };
-        let view = View { hosts: vec![host(4), host(16)] };
+        let view = View { hosts: vec![host(4), host(16)], stores: vec![] };
         assert_eq!(room_for_cpus(2, 0, &view), 8);
         assert_eq!(room_for_cpus(8, 0, &view), 16);
         assert_eq!(room_for_cpus(32, 0, &view), 32);

@@ -1,12 +1,14 @@
 //! Disks, NICs and optical drives of a VM: each change is an edit of its specification.
 
-use super::{Room, conclude, edit, load_for_change, resolve, share, step, transaction};
+use super::resolve::{self, StoreWish};
+use super::{Room, conclude, edit, load_for_change, no_room, share, step, transaction};
 use crate::http::Op;
+use crate::view as hosts;
 use virga_api::v1::{Accepted, DiskCreate, DiskUpdate, MediaUpdate, NicCreate, NicUpdate};
 use virga_model::disk::{Discard, Erase, Leaving, Reclaim, Sharing};
 use virga_model::role::Privilege;
-use virga_model::vm::{AgentState, DiskMode, Vm, VmState};
-use virga_model::{DiskId, Error, NicId};
+use virga_model::vm::{AgentState, DiskMode, DiskSpec, Vm, VmSpec, VmState};
+use virga_model::{DataStoreId, DiskId, Error, NicId};
 use virga_store::Tx;
 
 async fn begin(op: &Op, vm: &str, dry_run: bool) -> Result<(Tx, Vm), Error> {
@@ -34,7 +36,11 @@ pub async fn disk_attach(op: &Op, vm: &str, b: &DiskCreate, dry_run: bool) -> Re
     let mut after = before.clone();
     let disk = match b.existing {
         Some(id) => share::existing(op, &mut tx, &before, id, b).await?,
-        None => resolve::disk(op, &mut tx, b, "").await?,
+        None => {
+            let mut disk = resolve::disk(op, &mut tx, b, "").await?;
+            disk.store = attach_where(op, &mut tx, &before, &disk, b.data_store.as_deref()).await?;
+            disk
+        }
     };
     // Layers are of one VM; a shared disk is of none.
     if disk.sharing == Sharing::Ordinary {
@@ -43,6 +49,23 @@ pub async fn disk_attach(op: &Op, vm: &str, b: &DiskCreate, dry_run: bool) -> Re
     after.spec.disk_work.leaving.retain(|l| l.disk != disk.id);
     after.spec.disks.push(disk);
     end(op, tx, before, after, dry_run).await
+}
+
+/// The data store of a new disk of a VM that has its host: the one that is named, else the preferred one that its host
+/// reaches and that has room.
+async fn attach_where(op: &Op, tx: &mut Tx, vm: &Vm, disk: &DiskSpec, name: Option<&str>) -> Result<Option<DataStoreId>, Error> {
+    let wish = resolve::store(op, tx, name, "data_store").await?;
+    let Some(id) = vm.host else { return Ok(None) };
+    match wish {
+        StoreWish::Shared(store) => return Ok(Some(store)),
+        StoreWish::Local(Some(host)) if host != id => return Err(Error::invalid("data_store", "is the local store of another host than the VM's")),
+        StoreWish::Local(_) => return Ok(None),
+        StoreWish::Anywhere => {}
+    }
+    let Some(host) = hosts::one(&op.m, tx, id).await? else { return Ok(None) };
+    let alone = VmSpec { disks: vec![disk.clone()], ..vm.spec.clone() };
+    let chosen = virga_decide::data_stores::judge(&host, &hosts::stores(tx).await?, &alone, &[disk.id]);
+    chosen.map(|c| c.store).map_err(|reasons| op.veil(no_room(vm, &host, reasons)))
 }
 
 /// Grows a disk, or changes its bus, cache mode, mode, limits or discard mode.
@@ -91,7 +114,7 @@ pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, erase: Erase, dry_run:
     }
     after.spec.disk_work.leaving.retain(|l| l.disk != disk);
     if secure || (shared && others.is_empty()) {
-        after.spec.disk_work.leaving.push(Leaving { disk, erase, shared });
+        after.spec.disk_work.leaving.push(Leaving { disk, erase, shared, store: gone.store });
     }
     let mut change = edit::to(op, &mut tx, &mut Room::default(), before, after).await.map_err(of_one_device)?;
     if !others.is_empty() {
@@ -113,21 +136,21 @@ pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, erase: Erase, dry_run:
 /// What the store says; Conflict when a shared disk of others would have to be overwritten.
 pub(crate) async fn leave_with(tx: &mut Tx, vm: &mut Vm, erase: Erase) -> Result<(), Error> {
     let mut leaving = Vec::new();
-    let mut add = |disk: DiskId, shared: bool| {
-        if !leaving.iter().any(|l: &Leaving| l.disk == disk) && (shared || erase == Erase::Secure) {
-            leaving.push(Leaving { disk, erase, shared });
+    let mut add = |d: &DiskSpec, shared: bool| {
+        if !leaving.iter().any(|l: &Leaving| l.disk == d.id) && (shared || erase == Erase::Secure) {
+            leaving.push(Leaving { disk: d.id, erase, shared, store: d.store });
         }
     };
     for d in &vm.spec.disks {
         let shared = d.sharing == Sharing::Shared;
         // What others are bound to stays.
         if !shared || share::others(tx, vm.id, d.id).await?.is_empty() {
-            add(d.id, shared);
+            add(d, shared);
         }
     }
     if erase == Erase::Secure {
         for s in virga_store::snapshot::of_vm(tx, vm.id).await? {
-            s.spec.disks.iter().filter(|d| d.sharing == Sharing::Ordinary).for_each(|d| add(d.id, false));
+            s.spec.disks.iter().filter(|d| d.sharing == Sharing::Ordinary).for_each(|d| add(d, false));
         }
     }
     vm.spec.disk_work.leaving = leaving;

@@ -94,9 +94,9 @@ pub(crate) async fn to(op: &Op, tx: &mut Tx, room: &mut Room, before: Vm, mut af
 /// Which reasons of the VM's host count: memory and processors only while it needs them.
 fn matters(vm: &Vm) -> fn(&Reason) -> bool {
     if active(vm) {
-        |r| matches!(r, Reason::Memory { .. } | Reason::Vcpus { .. } | Reason::Storage { .. } | Reason::Network { .. })
+        |r| matches!(r, Reason::Memory { .. } | Reason::Vcpus { .. } | Reason::Storage { .. } | Reason::DataStore { .. } | Reason::Network { .. })
     } else {
-        |r| matches!(r, Reason::Vcpus { .. } | Reason::Storage { .. } | Reason::Network { .. })
+        |r| matches!(r, Reason::Vcpus { .. } | Reason::Storage { .. } | Reason::DataStore { .. } | Reason::Network { .. })
     }
 }
 

@@ -18,12 +18,13 @@ use crate::{task_api, view as hosts};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use virga_api::v1::{Accepted, PlanStep, Reference};
+use virga_decide::data_stores::{self, StoreView};
 use virga_decide::place::HostView;
 use virga_model::refusal::{HostRefusal, Reason};
 use virga_model::role::Privilege;
 use virga_model::task::{ObjectRef, TaskDoc, TaskKind};
 use virga_model::vm::{Desired, Vm, VmSpec};
-use virga_model::{Error, ErrorCode, HostId, TaskId};
+use virga_model::{DataStoreId, Error, ErrorCode, HostId, TaskId};
 use virga_store::Tx;
 
 /// A change of a VM, decided and not yet written.
@@ -136,8 +137,8 @@ impl Room {
         let networks = hosts::networks(tx, spec).await?;
         let mut without = host.clone();
         without.allocated_memory_bytes = host.allocated_memory_bytes.saturating_sub(vm.host_memory_share());
-        let mut reasons = without.reasons_against(spec, &networks, true);
-        reasons.extend(more_disk(host, vm, spec));
+        let mut reasons = without.reasons_against(spec, &networks);
+        reasons.extend(more_disk(host, &hosts::stores(tx).await?, vm, spec));
         reasons.retain(matters);
         if !reasons.is_empty() {
             return Err(op.veil(no_room(vm, host, reasons)));
@@ -149,13 +150,17 @@ impl Room {
     }
 }
 
-/// Space that the disks may come to need beyond what they may need now.
-fn more_disk(host: &HostView, vm: &Vm, spec: &VmSpec) -> Option<Reason> {
-    let needed_bytes = spec.disk_bytes().saturating_sub(vm.spec.disk_bytes());
-    (needed_bytes > host.store_free_bytes).then_some(Reason::Storage { needed_bytes, free_bytes: host.store_free_bytes })
+/// Reasons against the space that disks may come to need beyond what they may need now, on each data store.
+fn more_disk(host: &HostView, stores: &[StoreView], vm: &Vm, spec: &VmSpec) -> Vec<Reason> {
+    let bytes_on = |spec: &VmSpec, store| spec.disks.iter().filter(|d| d.store == store).map(|d| d.size_bytes).fold(0, u64::saturating_add);
+    let mut all: Vec<Option<DataStoreId>> = spec.disks.iter().map(|d| d.store).collect();
+    all.sort();
+    all.dedup();
+    let more = |store| bytes_on(spec, store).saturating_sub(bytes_on(&vm.spec, store));
+    all.into_iter().filter(|s| more(*s) > 0).flat_map(|s| data_stores::against(host, stores, s, more(s))).collect()
 }
 
-fn no_room(vm: &Vm, host: &HostView, reasons: Vec<Reason>) -> Error {
+pub(crate) fn no_room(vm: &Vm, host: &HostView, reasons: Vec<Reason>) -> Error {
     let list: Vec<String> = reasons.iter().map(Reason::text).collect();
     let message = format!("VM {} stays on host {}, where its disks are, and that host cannot take it: {}.", vm.name, host.name, list.join("; "));
     let hint = match reasons.first() {

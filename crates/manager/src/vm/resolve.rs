@@ -3,6 +3,7 @@
 use crate::http::Op;
 use uuid::Uuid;
 use virga_api::v1::{DiskCreate, NicCreate};
+use virga_model::data_store::DataStore;
 use virga_model::disk::{DiskFormat, DiskLimits, Provisioning, Sharing};
 use virga_model::error::Check;
 use virga_model::host::Host;
@@ -11,7 +12,7 @@ use virga_model::name::shown;
 use virga_model::network::Network;
 use virga_model::role::{Privilege, Target};
 use virga_model::vm::{CdromSpec, DiskMode, DiskSpec, NicSpec, mac_for};
-use virga_model::{DiskId, Error, NicId};
+use virga_model::{DataStoreId, DiskId, Error, HostId, NicId};
 use virga_store::Tx;
 
 /// The image called `name`, whose content is there.
@@ -102,7 +103,38 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
         format: b.format.unwrap_or(usual),
         discard: b.discard.unwrap_or_default(),
         sharing,
+        store: None,
     })
+}
+
+/// Where a request wants a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreWish {
+    /// Nothing was said: where Virga chooses.
+    Anywhere,
+    /// On the local store of the VM's host; of this one, when it was named.
+    Local(Option<HostId>),
+    /// On this data store.
+    Shared(DataStoreId),
+}
+
+/// The data store that a request names for a disk.
+///
+/// # Errors
+/// Invalid on `field`.
+pub async fn store(op: &Op, tx: &mut Tx, name: Option<&str>, field: &str) -> Result<StoreWish, Error> {
+    let name = match name.filter(|n| !n.is_empty()) {
+        None => return Ok(StoreWish::Anywhere),
+        Some(virga_model::data_store::LOCAL) => return Ok(StoreWish::Local(None)),
+        Some(n) => n,
+    };
+    let may_see = |s: &DataStore| s.host.map_or_else(|| op.caller.has(Privilege::DataStoreRead), |h| op.caller.may(Privilege::HostRead, &Target::Host(h)));
+    let found = virga_store::data_store::by_ref(tx, name).await?.filter(may_see);
+    let store = found.ok_or_else(|| Error::invalid(field, format!("there is no data store \"{}\"", shown(name))))?;
+    if let Some(why) = store.closed() {
+        return Err(Error::invalid(field, format!("data store {} {why}", store.name)));
+    }
+    Ok(store.host.map_or(StoreWish::Shared(store.id), |h| StoreWish::Local(Some(h))))
 }
 
 /// Checks the limits of a disk that a request gives in `field`.

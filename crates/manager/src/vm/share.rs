@@ -47,6 +47,7 @@ pub(crate) async fn existing(op: &Op, tx: &mut Tx, vm: &Vm, id: DiskId, b: &Disk
         ("format", b.format.is_some()),
         ("discard", b.discard.is_some()),
         ("sharing", b.sharing.is_some()),
+        ("data_store", b.data_store.is_some()),
     ] {
         c.that(!given, field, "cannot stand beside existing: the disk has it already");
     }
@@ -67,12 +68,12 @@ pub(crate) async fn existing(op: &Op, tx: &mut Tx, vm: &Vm, id: DiskId, b: &Disk
     if of.spec.disk_work.leaving.iter().any(|l| l.disk == id) || of.desired == virga_model::vm::Desired::Absent {
         return Err(Error::conflict(format!("The disk {id} is being removed with VM {}.", of.name)));
     }
-    if of.host != vm.host {
+    if disk.store.is_none() && of.host != vm.host {
         return Err(Error::conflict(format!(
-            "VM {} and VM {} are on different hosts, and the disk lies on the store of one of them (X-19).",
+            "VM {} and VM {} are on different hosts, and the disk lies on the local store of one of them (X-19).",
             vm.name, of.name
         ))
-        .with_hint("Put both VMs on one host; disks for several hosts need a shared store."));
+        .with_hint("Put both VMs on one host; or make the disk on a data store that both hosts see."));
     }
     Ok(DiskSpec { bus: b.bus.unwrap_or(disk.bus), cache: b.cache.unwrap_or(disk.cache), limits: b.limits.unwrap_or_default(), image: None, ..disk.clone() })
 }

@@ -85,6 +85,7 @@ impl Fixture {
             ("snapshot", snapshot),
             ("host", id(w.get("/v1/hosts/h1").await.body)),
             ("network", id(w.get("/v1/networks/nat").await.body)),
+            ("data_store", id(w.get("/v1/data-stores/local-h1").await.body)),
             ("task", task),
             ("ticket", json!("vc_x")),
         ] {
@@ -132,6 +133,9 @@ impl Fixture {
                 json!(format!("10.{}.{}.0/24", n / 250 % 250, n % 250))
             }
             "bridge" => json!("br0"),
+            // No two data stores may lie in each other.
+            "path" => json!(format!("/srv/s{}", self.nonce.fetch_add(1, Ordering::Relaxed))),
+            "data_store" => json!("local"),
             // An address from which nothing is fetched: nothing leaves the machine.
             "url" => json!("https://192.0.2.1/image.qcow2"),
             "sha256" => json!("0".repeat(64)),

@@ -7,6 +7,7 @@ mod world;
 mod authz;
 mod canary;
 mod cve;
+mod data_store;
 mod databases;
 mod disks;
 mod fetch;

@@ -80,7 +80,9 @@ impl NodeClient for FakeNodes {
         let id = match &call {
             NodeCall::EnsureVm { order } => order.id,
             NodeCall::Act { vm, .. } => *vm,
-            NodeCall::DropImage { .. } | NodeCall::DropNetwork { .. } => return Ok(NodeAnswer::Done),
+            NodeCall::DropImage { .. } | NodeCall::DropNetwork { .. } | NodeCall::EnsureStore { .. } | NodeCall::DropStore { .. } => {
+                return Ok(NodeAnswer::Done);
+            }
         };
         let observed = self.answer(id, head, &call);
         Ok(NodeAnswer::Vm { report: Box::new(VmReport { id, observed, progress: None }) })

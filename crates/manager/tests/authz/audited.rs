@@ -87,6 +87,10 @@ async fn machines(r: &mut Round) {
     r.vm("image_delete", "DELETE", "/v1/images/i", Value::Null).await;
     r.admin("network_create", "POST", "/v1/networks", json!({"name": "n", "spec": {"kind": "nat", "cidr": "10.9.0.0/24"}})).await;
     r.vm("network_delete", "DELETE", "/v1/networks/n", Value::Null).await;
+    let spec = json!({"kind": "shared_directory", "path": "/srv/gold"});
+    r.vm("data_store_create", "POST", "/v1/data-stores", json!({"name": "gold", "spec": spec})).await;
+    r.admin("data_store_update", "PATCH", "/v1/data-stores/gold", json!({"maintenance": true})).await;
+    r.vm("data_store_delete", "DELETE", "/v1/data-stores/gold?forget=true", Value::Null).await;
     r.admin("audit_list", "GET", "/v1/audit?limit=1", Value::Null).await;
     r.admin("audit_export", "GET", "/v1/audit/export", Value::Null).await;
     r.admin("audit_anchor_list", "GET", "/v1/audit/anchors", Value::Null).await;

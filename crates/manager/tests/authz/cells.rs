@@ -122,6 +122,8 @@ impl<'a> Cells<'a> {
         self.add("host_join_token_create", "POST", "/v1/host-join-tokens", json!({"host_name": "h", "valid_s": 1}), none);
         self.add("image_create", "POST", "/v1/images", json!({"name": "!"}), none);
         self.add("network_create", "POST", "/v1/networks", json!({"name": "!", "spec": {"kind": "nat", "cidr": "10.0.0.0/24"}}), none);
+        let spec = json!({"kind": "shared_directory", "path": "/srv/gold"});
+        self.add("data_store_create", "POST", "/v1/data-stores", json!({"name": "!", "spec": spec}), none);
         self.add("user_create", "POST", "/v1/users", json!({"name": "!", "password": "x"}), none);
         self.add("token_create", "POST", "/v1/tokens", json!({"name": "t", "valid_s": 1}), none);
         self.add("console_connect", "GET", "/v1/consoles/vc_nothing", Value::Null, none);
@@ -187,6 +189,11 @@ impl<'a> Cells<'a> {
             self.add("network_view", "GET", &format!("/v1/networks/{word}"), Value::Null, none);
             self.add("network_delete", "DELETE", &format!("/v1/networks/{word}"), Value::Null, none);
         }
+        for word in [NO_ID, &missing_name()] {
+            self.add("data_store_view", "GET", &format!("/v1/data-stores/{word}"), Value::Null, none);
+            self.add("data_store_update", "PATCH", &format!("/v1/data-stores/{word}"), json!({"maintenance": true}), none);
+            self.add("data_store_delete", "DELETE", &format!("/v1/data-stores/{word}"), Value::Null, none);
+        }
         for word in [victim.name.as_str(), &victim.id, NO_ID, &missing_name()] {
             self.add("user_view", "GET", &format!("/v1/users/{word}"), Value::Null, none);
             self.add("user_update", "PATCH", &format!("/v1/users/{word}"), json!({"disabled": true}), none);
@@ -221,6 +228,7 @@ impl<'a> Cells<'a> {
             ("event_list", "/v1/events", "id object"),
             ("image_list", "/v1/images", "name"),
             ("network_list", "/v1/networks", "name"),
+            ("data_store_list", "/v1/data-stores", "name host"),
             ("user_list", "/v1/users", "name"),
             ("token_list", "/v1/tokens", "name user"),
             ("role_binding_list", "/v1/role-bindings", "user role"),

@@ -7,17 +7,20 @@ use virga_manager::http::authz::{Access, Over};
 const ROLES: [(&str, &str); 8] = [
     (
         "admin",
-        "vm_read vm_operate vm_console vm_edit vm_create vm_delete host_read host_manage image_read image_manage network_read network_manage \
+        "vm_read vm_operate vm_console vm_edit vm_create vm_delete host_read host_manage image_read image_manage network_read network_manage data_store_read data_store_manage \
          user_read user_create user_manage audit_read audit_manage system_read",
     ),
     (
         "operator",
-        "vm_read vm_operate vm_console vm_edit vm_create vm_delete host_read host_manage image_read image_manage network_read network_manage system_read",
+        "vm_read vm_operate vm_console vm_edit vm_create vm_delete host_read host_manage image_read image_manage network_read network_manage data_store_read data_store_manage system_read",
     ),
-    ("user", "vm_read vm_operate vm_console vm_edit vm_create vm_delete image_read network_read"),
-    ("viewer", "vm_read host_read image_read network_read system_read"),
-    ("auditor", "vm_read host_read image_read network_read system_read audit_read"),
-    ("system_admin", "host_read host_manage image_read image_manage network_read network_manage user_read user_create system_read"),
+    ("user", "vm_read vm_operate vm_console vm_edit vm_create vm_delete image_read network_read data_store_read"),
+    ("viewer", "vm_read host_read image_read network_read data_store_read system_read"),
+    ("auditor", "vm_read host_read image_read network_read data_store_read system_read audit_read"),
+    (
+        "system_admin",
+        "host_read host_manage image_read image_manage network_read network_manage data_store_read data_store_manage user_read user_create system_read",
+    ),
     ("security_admin", "user_read user_manage"),
     ("audit_admin", "audit_read audit_manage"),
 ];

@@ -1,8 +1,10 @@
 //! What must be true when everything has ended: rows equal the machine, nothing is left over, no effect was made twice.
 
 use crate::cloud::{Cloud, IMAGE, NETWORK};
+use crate::store::{PATH, STORE};
 use virga_agent::host::{Facts, Journal, Volumes};
 use virga_agent::record::Record;
+use virga_model::data_store::DataStoreState;
 use virga_model::task::TaskKind;
 use virga_model::vm::{Desired, VmState};
 
@@ -15,6 +17,7 @@ pub async fn quiet(cloud: &mut Cloud, kind: TaskKind, what: &str) {
     let Some(vm) = cloud.vm_row().await else {
         assert!(cloud.host.is_empty(), "a VM without a row leaves nothing on the host: {what}");
         library(cloud, kind, what).await;
+        data_store(cloud, what).await;
         return journal(cloud, None, what).await;
     };
     assert_ne!(vm.desired, Desired::Absent, "{what}");
@@ -54,10 +57,22 @@ async fn library(cloud: &Cloud, asked: TaskKind, what: &str) {
         (TaskKind::NetworkDelete, virga_store::network::get(&mut tx, NETWORK).await.unwrap().is_some()),
     ] {
         let there = match kind {
-            TaskKind::ImageDelete => cloud.host.images().await.unwrap().contains(&IMAGE),
+            TaskKind::ImageDelete => cloud.host.images(None).await.unwrap().contains(&IMAGE),
             _ => cloud.host.facts().await.unwrap().networks.contains(&NETWORK),
         };
         assert!(asked != kind || row == there, "row {row}, host {there}: {what}");
+    }
+}
+
+/// A data store is signed exactly while its row says that it is there.
+async fn data_store(cloud: &Cloud, what: &str) {
+    let mut tx = cloud.wire.store.read().await.unwrap();
+    let row = virga_store::data_store::get(&mut tx, STORE).await.unwrap().map(|s| s.state);
+    let signed = cloud.host.seen().signed(PATH);
+    match row {
+        Some(DataStoreState::Ready) => assert_eq!(signed, Some(STORE), "{what}"),
+        None => assert_eq!(signed, None, "{what}"),
+        other => panic!("the data store is left {other:?}: {what}"),
     }
 }
 
@@ -65,7 +80,7 @@ async fn library(cloud: &Cloud, asked: TaskKind, what: &str) {
 async fn journal(cloud: &Cloud, there: Option<(virga_model::VmId, i64)>, what: &str) {
     for (name, document) in cloud.journal.load().await.unwrap() {
         let Ok(record) = serde_json::from_slice::<Record>(&document) else {
-            assert!(matches!(name.as_str(), "epoch" | "starts"), "{name}");
+            assert!(matches!(name.as_str(), "epoch" | "starts" | "stores"), "{name}");
             continue;
         };
         assert!(record.settled, "the journal of {name} is settled: {what}");

@@ -295,22 +295,27 @@ impl Cloud {
             virtual_bytes: 1 << 20,
             sha256: Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect(),
         };
-        self.host.image_write(&image, 0, content).await.unwrap();
-        self.host.image_commit(&image).await.unwrap();
+        self.host.image_write(None, &image, 0, content).await.unwrap();
+        self.host.image_commit(None, &image).await.unwrap();
         self.host.network_ensure(&NetworkRef { id: NETWORK, name: "net".into(), spec: network_spec() }).await.unwrap();
     }
 
     /// What the host's row says that the machine has.
     async fn wait_for_inventory(&self) {
+        self.wait_for_row(|facts| facts.images.contains(&IMAGE) && facts.networks.contains(&NETWORK)).await;
+    }
+
+    /// Waits until the host's row says so.
+    pub async fn wait_for_row(&self, says: impl Fn(&virga_model::host::HostFacts) -> bool) {
         let end = std::time::Instant::now() + PATIENCE;
         loop {
             let mut tx = self.wire.store.read().await.unwrap();
             let facts = virga_store::host::get(&mut tx, self.host_id).await.unwrap().unwrap().facts;
             drop(tx);
-            if facts.images.contains(&IMAGE) && facts.networks.contains(&NETWORK) {
+            if says(&facts) {
                 return;
             }
-            assert!(std::time::Instant::now() < end, "the host does not report what it has");
+            assert!(std::time::Instant::now() < end, "the host does not report what it has: {facts:?}");
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -441,6 +446,7 @@ impl Cloud {
         let image = virga_store::image::get(&mut tx, IMAGE).await.unwrap().map(|_| (TaskKind::ImageDelete, ObjectRef::Image(IMAGE)));
         let network = virga_store::network::get(&mut tx, NETWORK).await.unwrap().map(|_| (TaskKind::NetworkDelete, ObjectRef::Network(NETWORK)));
         drop(tx);
+        crate::store::mend(self, what).await;
         for (kind, object) in image.into_iter().chain(network) {
             let again = self.insert_task(kind, object, TaskDoc::default(), None).await;
             let again = self.watch(again.id).await;

@@ -11,6 +11,7 @@ mod cloud;
 mod points;
 mod scenario;
 mod snapshot;
+mod store;
 
 use cloud::{Cloud, Fault};
 use scenario::{ask, former};
@@ -149,4 +150,6 @@ every_kind! {
     vm_batch: VmBatch,
     image_delete: ImageDelete,
     network_delete: NetworkDelete,
+    data_store_create: DataStoreCreate,
+    data_store_delete: DataStoreDelete,
 }

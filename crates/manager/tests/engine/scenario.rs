@@ -2,14 +2,14 @@
 //! compile.
 
 use crate::cloud::Cloud;
-use crate::snapshot;
+use crate::{snapshot, store};
 use virga_model::task::{ObjectRef, Task, TaskDoc, TaskKind};
 use virga_model::vm::{Desired, StopMode, Vm};
 
 /// The state of the VM before a task of `kind`; none: there is no VM yet, or the task is not about one.
 pub fn former(kind: TaskKind) -> Option<Desired> {
     match kind {
-        TaskKind::VmCreate | TaskKind::ImageDelete | TaskKind::NetworkDelete => None,
+        TaskKind::VmCreate | TaskKind::ImageDelete | TaskKind::NetworkDelete | TaskKind::DataStoreCreate | TaskKind::DataStoreDelete => None,
         TaskKind::VmStart | TaskKind::VmDelete => Some(Desired::Stopped),
         TaskKind::VmResume => Some(Desired::Paused),
         TaskKind::VmStop
@@ -61,6 +61,8 @@ pub async fn ask(cloud: &Cloud, kind: TaskKind) -> Task {
         }
         TaskKind::ImageDelete => cloud.image_to_delete().await,
         TaskKind::NetworkDelete => cloud.network_to_delete().await,
+        TaskKind::DataStoreCreate => store::create(cloud).await,
+        TaskKind::DataStoreDelete => store::delete(cloud).await,
     }
 }
 

@@ -64,6 +64,7 @@ pub async fn act(fleet: &Fleet, request: Request) -> Answer {
         Request::Power { target, state } => each(fleet, &target, |m| m.power(state)),
         Request::Network { target, state } => each(fleet, &target, |m| m.set_network(state)),
         Request::Storage { target, state } => each(fleet, &target, |m| m.set_storage(state)),
+        Request::Shares { target, fault } => each(fleet, &target, |m| m.host.set_faults(|f| f.shares = fault)),
         Request::Libvirt { target, state } => each(fleet, &target, |m| m.set_libvirt(state)),
         Request::Agent { target, state: Agent::Kill } => each(fleet, &target, |m| m.kill_agent()),
         Request::Agent { target, state: Agent::Start } => start_agents(fleet, &target).await,

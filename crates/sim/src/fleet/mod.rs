@@ -119,9 +119,11 @@ fn about(settings: &Settings) -> Result<About, Error> {
 /// The machines of a fleet, without agents and with nothing on them.
 #[must_use]
 pub fn machines(state: &Path, about: &About, clock: &SimClock) -> Vec<Arc<Machine>> {
+    let shares = crate::Shares::default();
     let machine = |n| {
         let name = plan::host_name(n);
         let host = SimHost::with_facts(plan::facts(about.seed, n), about.seed, clock.clone());
+        host.see(&shares);
         let folder = folder::of_host(state, &name);
         Arc::new(Machine::new(name, plan::rack_name(n), host, folder))
     };

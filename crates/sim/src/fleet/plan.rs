@@ -157,6 +157,7 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
             format: Default::default(),
             discard: Default::default(),
             sharing: Default::default(),
+            store: None,
         }],
         nics: vec![NicSpec { id: nic, network, model: Default::default(), mac: mac_for(nic), link_up: true }],
         cdroms: Vec::new(),

@@ -189,6 +189,7 @@ fn vm(c: &Common, host: HostId, n: usize, macs: &mut HashSet<String>) -> (Vm, Vm
         networks: vec![nat],
         keep_disks: Vec::new(),
         keep_layers: Vec::new(),
+        stores: Vec::new(),
     };
     (vm, order)
 }

@@ -120,6 +120,13 @@ pub enum Request {
         /// What it becomes.
         state: Storage,
     },
+    /// The shared folders of machines, all of them.
+    Shares {
+        /// Which machines.
+        target: Target,
+        /// What is wrong; none: nothing.
+        fault: Option<crate::StoreFault>,
+    },
     /// The agents of machines.
     Agent {
         /// Which.

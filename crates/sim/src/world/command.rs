@@ -5,6 +5,7 @@
 
 use super::host::Hypervising;
 use super::manager::Death;
+use crate::StoreFault;
 use std::fmt;
 use virga_api::v1::{BatchAction, PowerAction};
 
@@ -47,8 +48,9 @@ pub enum StoreDeed {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // each variant says what its fields are
 pub enum Command {
-    /// Make a VM: name, host (empty: any), MiB of memory, disks, from the image, on the network, started.
-    Create { vm: String, host: String, memory_mib: u64, disks: u64, image: bool, network: bool, start: bool },
+    /// Make a VM: name, host (empty: any), MiB of memory, disks, their data store (empty: any), from the image, on the
+    /// network, started.
+    Create { vm: String, host: String, memory_mib: u64, disks: u64, store: String, image: bool, network: bool, start: bool },
     /// A power action: VM, action, seconds for a graceful one, and whether the power is cut after that.
     Power { vm: String, action: PowerAction, timeout_s: u32, then_force: bool },
     /// Other number of vCPUs.
@@ -77,6 +79,12 @@ pub enum Command {
     ImageDelete,
     /// Removes the network.
     NetworkDelete,
+    /// Makes a data store of a folder that all hosts see.
+    StoreCreate { store: String, path: String },
+    /// Removes a data store.
+    StoreDelete { store: String },
+    /// What is wrong with all shared folders on a host; none: nothing.
+    Shares { host: String, fault: Option<StoreFault> },
     /// Stops the active task of an object: a VM, `image`, `network` or `batch`.
     Cancel { object: String },
     /// Power of a host.
@@ -167,6 +175,10 @@ impl Command {
             ["batch", action, vms @ ..] => Command::Batch { action: read(action)?, vms: vms.iter().map(s).collect() },
             ["image", "delete"] => Command::ImageDelete,
             ["lan", "delete"] => Command::NetworkDelete,
+            ["data-store", "create", store, path] => Command::StoreCreate { store: s(store), path: s(path) },
+            ["data-store", "delete", store] => Command::StoreDelete { store: s(store) },
+            ["shares", host, "ok"] => Command::Shares { host: s(host), fault: None },
+            ["shares", host, fault] => Command::Shares { host: s(host), fault: Some(read(fault)?) },
             ["cancel", object] => Command::Cancel { object: s(object) },
             ["power", host, "on"] => Command::HostPower { host: s(host), on: true },
             ["power", host, "off"] => Command::HostPower { host: s(host), on: false },
@@ -203,7 +215,7 @@ impl Command {
 }
 
 fn create(vm: &str, options: &[&str]) -> Result<Command, String> {
-    let (mut host, mut memory_mib, mut disks, mut image, mut network, mut start) = (String::new(), 1024, 1, false, false, true);
+    let (mut host, mut memory_mib, mut disks, mut store, mut image, mut network, mut start) = (String::new(), 1024, 1, String::new(), false, false, true);
     let mut rest = options.iter();
     while let Some(o) = rest.next() {
         let mut value = || rest.next().copied().ok_or_else(|| format!("{o} needs a value"));
@@ -211,13 +223,14 @@ fn create(vm: &str, options: &[&str]) -> Result<Command, String> {
             "on" => host = value()?.into(),
             "memory" => memory_mib = number(value()?)?,
             "disks" => disks = number(value()?)?,
+            "store" => store = value()?.into(),
             "image" => image = true,
             "lan" => network = true,
             "stopped" => start = false,
             other => return Err(format!("there is no option \"{other}\"")),
         }
     }
-    Ok(Command::Create { vm: vm.into(), host, memory_mib, disks, image, network, start })
+    Ok(Command::Create { vm: vm.into(), host, memory_mib, disks, store, image, network, start })
 }
 
 fn hypervising(text: &str) -> Result<Hypervising, String> {
@@ -264,12 +277,16 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = |b: &bool, yes: &'static str, no: &'static str| if *b { yes } else { no };
         match self {
-            Command::Create { vm, host, memory_mib, disks, image, network, start } => {
+            Command::Create { vm, host, memory_mib, disks, store, image, network, start } => {
                 write!(f, "vm create {vm}")?;
                 if !host.is_empty() {
                     write!(f, " on {host}")?;
                 }
-                write!(f, " memory {memory_mib} disks {disks}{}{}{}", on(image, " image", ""), on(network, " lan", ""), on(start, "", " stopped"))
+                write!(f, " memory {memory_mib} disks {disks}")?;
+                if !store.is_empty() {
+                    write!(f, " store {store}")?;
+                }
+                write!(f, "{}{}{}", on(image, " image", ""), on(network, " lan", ""), on(start, "", " stopped"))
             }
             Command::Power { vm, action, timeout_s, then_force } => {
                 write!(f, "vm {} {vm} {timeout_s}{}", word(action), on(then_force, " then-force", ""))
@@ -287,6 +304,9 @@ impl fmt::Display for Command {
             Command::Batch { action, vms } => write!(f, "batch {} {}", word(action), vms.join(" ")),
             Command::ImageDelete => write!(f, "image delete"),
             Command::NetworkDelete => write!(f, "lan delete"),
+            Command::StoreCreate { store, path } => write!(f, "data-store create {store} {path}"),
+            Command::StoreDelete { store } => write!(f, "data-store delete {store}"),
+            Command::Shares { host, fault } => write!(f, "shares {host} {}", fault.as_ref().map_or_else(|| "ok".into(), word)),
             Command::Cancel { object } => write!(f, "cancel {object}"),
             Command::HostPower { host, on: o } => write!(f, "power {host} {}", on(o, "on", "off")),
             Command::AgentKill { host } => write!(f, "agent {host} kill"),
@@ -336,6 +356,10 @@ mod tests {
     fn what_is_printed_is_read_again() {
         for text in [
             "vm create a on h1 memory 512 disks 2 image lan stopped",
+            "vm create a memory 512 disks 1 store gold",
+            "data-store create gold /srv/gold",
+            "shares h1 read_only",
+            "shares h1 ok",
             "vm shutdown a 30 then-force",
             "vm force_off a",
             "vm edit a cpus 4",

@@ -13,16 +13,17 @@ use crate::SimHost;
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Networks, Result, Started, StoredDisk, Volumes};
+use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Networks, Result, Started, StoredDisk, Stores, Volumes};
 use virga_agent::record::Record;
 use virga_model::change::Change;
+use virga_model::data_store::StoreFact;
 use virga_model::host::HostFacts;
 use virga_model::layer::Merge;
-use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
+use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{AgentState, Desired, DiskSpec, GuestInfo, StopMode, VmState};
-use virga_model::{DiskId, Error, ImageId, LayerId, NetworkId, Time, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, NetworkId, Time, VmId};
 
 /// Milliseconds after which a step on a hypervisor that hangs is given up.
 const HANG_MS: u64 = 10_000;
@@ -323,6 +324,30 @@ impl Hypervisor for Machine {
 }
 
 #[async_trait]
+impl Stores for Machine {
+    fn stores_know(&self, stores: &[StoreRef]) {
+        self.inner.stores_know(stores);
+    }
+
+    async fn store_look(&self, store: DataStoreId) -> StoreFact {
+        self.life.alive().await;
+        self.inner.store_look(store).await
+    }
+
+    async fn store_ensure(&self, store: &StoreRef) -> Result<()> {
+        self.life.alive().await;
+        let r = self.inner.store_ensure(store).await;
+        self.after(r).await
+    }
+
+    async fn store_remove(&self, store: &StoreRef) -> Result<()> {
+        self.life.alive().await;
+        let r = self.inner.store_remove(store).await;
+        self.after(r).await
+    }
+}
+
+#[async_trait]
 impl Volumes for Machine {
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         self.store().await?;
@@ -348,20 +373,27 @@ impl Volumes for Machine {
         self.after(r).await
     }
 
-    async fn disk_erase(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(u64, Vec<String>)> {
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)> {
         let head = layer.is_none().then(|| self.judge(vm, Deed::RemoveDisk(disk)));
         self.store().await?;
         if let Some(head) = head {
             self.witness(vm, Deed::RemoveDisk(disk), &head);
         }
-        let r = self.inner.disk_erase(vm, disk, layer, progress).await;
+        let r = self.inner.disk_erase(vm, store, disk, layer, progress).await;
         self.after(r).await
     }
 
-    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+    async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
         if layer.is_some() {
             self.store().await?;
-            let r = self.inner.disk_remove(vm, disk, layer).await;
+            let r = self.inner.disk_remove(vm, store, disk, layer).await;
             return self.after(r).await;
         }
         let head = self.judge(vm, Deed::RemoveDisk(disk));
@@ -370,7 +402,7 @@ impl Volumes for Machine {
         if self.ctx.planted(Plant::CleanupForgotten) {
             return Ok(());
         }
-        let r = self.inner.disk_remove(vm, disk, None).await;
+        let r = self.inner.disk_remove(vm, store, disk, None).await;
         self.after(r).await
     }
 
@@ -390,25 +422,25 @@ impl Volumes for Machine {
         self.inner.disks().await
     }
 
-    async fn images(&self) -> Result<Vec<ImageId>> {
+    async fn images(&self, store: Option<DataStoreId>) -> Result<Vec<ImageId>> {
         self.life.alive().await;
-        self.inner.images().await
+        self.inner.images(store).await
     }
 
-    async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64> {
+    async fn image_partial_bytes(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<u64> {
         self.life.alive().await;
-        self.inner.image_partial_bytes(image).await
+        self.inner.image_partial_bytes(store, image).await
     }
 
-    async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
+    async fn image_write(&self, store: Option<DataStoreId>, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
         self.store().await?;
-        self.inner.image_write(image, offset, data).await
+        self.inner.image_write(store, image, offset, data).await
     }
 
-    async fn image_commit(&self, image: &ImageRef) -> Result<()> {
+    async fn image_commit(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<()> {
         self.store().await?;
         self.ctx.say(format!("{} image {} is in the cache", self.disk.host, image.id));
-        self.inner.image_commit(image).await
+        self.inner.image_commit(store, image).await
     }
 
     async fn image_remove(&self, image: ImageId) -> Result<()> {

@@ -326,6 +326,8 @@ fn words(call: &NodeCall) -> String {
         NodeCall::EnsureVm { order } => format!("ensure {} generation {} {:?}", order.id, order.generation, order.desired).to_lowercase(),
         NodeCall::Act { vm, act, .. } => format!("{act:?} {vm}").to_lowercase(),
         NodeCall::DropImage { image } => format!("drop image {image}"),
+        NodeCall::EnsureStore { store } => format!("data store {}", store.name),
+        NodeCall::DropStore { store } => format!("no data store {}", store.name),
         NodeCall::DropNetwork { network } => format!("drop network {}", network.name),
     }
 }

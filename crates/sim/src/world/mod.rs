@@ -112,8 +112,10 @@ impl World {
         let people = Arc::new(People::default());
         *lock(&people.token) = first_rows(&ctx, start).await?;
         drop(pass);
+        let shares = crate::Shares::default();
         for (n, (name, gib)) in start.hosts.iter().enumerate() {
             let site = Site::new(&ctx, name, host_id(n), gib * GIB);
+            site.sim.see(&shares);
             ctx.log.call(site.id.0, name);
             lock(&ctx.sites).push(site);
         }
@@ -220,6 +222,7 @@ impl World {
                 self.site(host)?.sim.set_faults(|f| f.change_fails = fail.then(|| "QEMU refused the change".into()));
             }
             Command::Hearing { host, deaf } => self.site(host)?.sim.set_faults(|f| f.guests_ignore_shutdown = *deaf),
+            Command::Shares { host, fault } => self.site(host)?.sim.set_faults(|f| f.shares = *fault),
             Command::Storage { host, deed } => {
                 let site = self.site(host)?;
                 store_deed(&site, *deed);
@@ -295,7 +298,7 @@ impl World {
             self.ctx.net.cut(&site.name, false, false);
             site.disk.set_hypervisor(Hypervising::Up, self.ctx.now());
             site.disk.writes_left.store(0, Ordering::SeqCst);
-            site.sim.set_faults(|f| (f.start_fails, f.change_fails, f.guests_ignore_shutdown) = (None, None, false));
+            site.sim.set_faults(|f| (f.start_fails, f.change_fails, f.guests_ignore_shutdown, f.shares) = (None, None, false, None));
             store_deed(&site, StoreDeed::Ok);
             site.power_on(&self.ctx);
             site.start_agent(&self.ctx);

@@ -114,6 +114,7 @@ impl Draw {
             host: if r.chance(500) { self.host() } else { String::new() },
             memory_mib: 512 * r.between(1, 5),
             disks: r.between(0, 2),
+            store: String::new(),
             image: r.chance(300),
             network: r.chance(500),
             start: r.chance(750),

@@ -8,10 +8,13 @@ use super::turn::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
-use virga_api::v1::{Accepted, DiskCreate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, VmBatch, VmBatchRequest, VmCreate, VmUpdate};
+use virga_api::v1::{
+    Accepted, DataStoreCreate, DiskCreate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, VmBatch, VmBatchRequest, VmCreate, VmUpdate,
+};
 use virga_manager::http::Op;
 use virga_manager::http::local::{Asked, ask};
-use virga_manager::{image, network, vm};
+use virga_manager::{data_store, image, network, vm};
+use virga_model::data_store::DataStoreSpec;
 use virga_model::role::Visible;
 use virga_model::task::TaskKind;
 use virga_model::{Error, ErrorCode, TaskId, VmId};
@@ -84,6 +87,8 @@ impl People {
                 | C::Batch { .. }
                 | C::ImageDelete
                 | C::NetworkDelete
+                | C::StoreCreate { .. }
+                | C::StoreDelete { .. }
         )
     }
 
@@ -184,6 +189,8 @@ fn operation(c: &Command) -> &'static str {
         Command::Batch { .. } => "vm_batch",
         Command::ImageDelete => "image_delete",
         Command::NetworkDelete => "network_delete",
+        Command::StoreCreate { .. } => "data_store_create",
+        Command::StoreDelete { .. } => "data_store_delete",
         _ => "vm_update",
     }
 }
@@ -205,9 +212,13 @@ async fn serve(api: &Arc<virga_manager::http::Api>, asked: Asked, c: &Command) -
 async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
     let update = |u: VmUpdate| u;
     match c {
-        Command::Create { vm: name, host, memory_mib, disks, image, network, start } => {
-            let disk =
-                |n: u64| DiskCreate { size_bytes: Some(DISK_BYTES), image: (n == 0 && *image).then(|| super::IMAGE_NAME.into()), ..DiskCreate::default() };
+        Command::Create { vm: name, host, memory_mib, disks, store, image, network, start } => {
+            let disk = |n: u64| DiskCreate {
+                size_bytes: Some(DISK_BYTES),
+                image: (n == 0 && *image).then(|| super::IMAGE_NAME.into()),
+                data_store: (!store.is_empty()).then(|| store.clone()),
+                ..DiskCreate::default()
+            };
             let nic = || NicCreate { network: super::NETWORK_NAME.into(), model: None, mac: None };
             let b = VmCreate {
                 name: name.clone(),
@@ -247,6 +258,11 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
         Command::Delete { vm: name, force } => vm::power::delete(op, name, *force, false).await,
         Command::ImageDelete => image::delete(op, super::IMAGE_NAME).await,
         Command::NetworkDelete => network::delete(op, super::NETWORK_NAME).await,
+        Command::StoreCreate { store, path } => {
+            let spec = DataStoreSpec::SharedDirectory { path: path.clone(), backing: Default::default() };
+            data_store::create(op, &DataStoreCreate { name: store.clone(), description: String::new(), spec, host: None }).await
+        }
+        Command::StoreDelete { store } => data_store::delete(op, store, false).await,
         other => Err(Error::internal(format!("\"{other}\" is nothing that the API is asked for"))),
     }
 }

@@ -5,15 +5,16 @@ use async_trait::async_trait;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
-use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Journal, Networks, Result, Started, StoredDisk, Volumes};
+use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Journal, Networks, Result, Started, StoredDisk, Stores, Volumes};
 use virga_model::change::Change;
+use virga_model::data_store::StoreFact;
 use virga_model::host::HostFacts;
 use virga_model::layer::Merge;
-use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
+use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
 use virga_model::stats::Counters;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{DiskSpec, GuestInfo};
-use virga_model::{DiskId, Error, ImageId, LayerId, Time, VmId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, Time, VmId};
 use virga_sim::{MemoryJournal, SimHost};
 
 /// How questions to the hypervisor as a whole are answered.
@@ -172,6 +173,22 @@ impl Hypervisor for Hostile {
 }
 
 #[async_trait]
+impl Stores for Hostile {
+    fn stores_know(&self, stores: &[StoreRef]) {
+        self.sim.stores_know(stores);
+    }
+    async fn store_look(&self, store: DataStoreId) -> StoreFact {
+        self.sim.store_look(store).await
+    }
+    async fn store_ensure(&self, store: &StoreRef) -> Result<()> {
+        self.sim.store_ensure(store).await
+    }
+    async fn store_remove(&self, store: &StoreRef) -> Result<()> {
+        self.sim.store_remove(store).await
+    }
+}
+
+#[async_trait]
 impl Volumes for Hostile {
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         self.sim.disk_ensure(vm, disk, image, progress).await
@@ -185,11 +202,18 @@ impl Volumes for Hostile {
     async fn disk_reclaim(&self, order: &VmOrder, disk: &DiskSpec, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<u64> {
         self.sim.disk_reclaim(order, disk, progress).await
     }
-    async fn disk_erase(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(u64, Vec<String>)> {
-        self.sim.disk_erase(vm, disk, layer, progress).await
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)> {
+        self.sim.disk_erase(vm, store, disk, layer, progress).await
     }
-    async fn disk_remove(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
-        self.sim.disk_remove(vm, disk, layer).await
+    async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
+        self.sim.disk_remove(vm, store, disk, layer).await
     }
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
         self.sim.vm_files_remove(vm).await
@@ -197,17 +221,17 @@ impl Volumes for Hostile {
     async fn disks(&self) -> Result<Vec<StoredDisk>> {
         self.sim.disks().await
     }
-    async fn images(&self) -> Result<Vec<ImageId>> {
-        self.sim.images().await
+    async fn images(&self, store: Option<DataStoreId>) -> Result<Vec<ImageId>> {
+        self.sim.images(store).await
     }
-    async fn image_partial_bytes(&self, image: &ImageRef) -> Result<u64> {
-        self.sim.image_partial_bytes(image).await
+    async fn image_partial_bytes(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<u64> {
+        self.sim.image_partial_bytes(store, image).await
     }
-    async fn image_write(&self, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
-        self.sim.image_write(image, offset, data).await
+    async fn image_write(&self, store: Option<DataStoreId>, image: &ImageRef, offset: u64, data: &[u8]) -> Result<()> {
+        self.sim.image_write(store, image, offset, data).await
     }
-    async fn image_commit(&self, image: &ImageRef) -> Result<()> {
-        self.sim.image_commit(image).await
+    async fn image_commit(&self, store: Option<DataStoreId>, image: &ImageRef) -> Result<()> {
+        self.sim.image_commit(store, image).await
     }
     async fn image_remove(&self, image: ImageId) -> Result<()> {
         self.sim.image_remove(image).await

@@ -200,6 +200,7 @@ pub fn disk(n: u128) -> DiskSpec {
         format: Default::default(),
         discard: Default::default(),
         sharing: Default::default(),
+        store: None,
     }
 }
 
@@ -217,5 +218,6 @@ pub fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         networks: vec![network()],
         keep_disks: vec![],
         keep_layers: vec![],
+        stores: vec![],
     }
 }

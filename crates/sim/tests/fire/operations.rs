@@ -58,7 +58,7 @@ fn reclaimed() -> VmOrder {
 /// The disk goes and is overwritten; another comes.
 fn erased() -> VmOrder {
     let mut o = to(Desired::Running);
-    o.spec.disk_work.leaving = vec![Leaving { disk: o.spec.disks[0].id, erase: Erase::Secure, shared: false }];
+    o.spec.disk_work.leaving = vec![Leaving { disk: o.spec.disks[0].id, erase: Erase::Secure, shared: false, store: None }];
     o.spec.disks = vec![disk(2000)];
     o
 }
@@ -66,7 +66,7 @@ fn erased() -> VmOrder {
 /// The VM goes, and its disks are overwritten.
 fn removed_securely() -> VmOrder {
     let mut o = to(Desired::Absent);
-    o.spec.disk_work.leaving = vec![Leaving { disk: o.spec.disks[0].id, erase: Erase::Secure, shared: false }];
+    o.spec.disk_work.leaving = vec![Leaving { disk: o.spec.disks[0].id, erase: Erase::Secure, shared: false, store: None }];
     o
 }
 
@@ -212,7 +212,7 @@ async fn check(lab: &mut Lab, op: &Operation, from: usize, what: &str) {
     let disks: Vec<_> = lab.host.sim.disks().await.unwrap().into_iter().map(|d| (d.id, d.size_bytes)).collect();
     if op.ends == VmState::Absent {
         assert!(lab.host.sim.is_empty(), "{what}: nothing is left over");
-        assert!(lab.host.sim.images().await.unwrap().is_empty(), "{what}");
+        assert!(lab.host.sim.images(None).await.unwrap().is_empty(), "{what}");
         lab.host.sim.network_remove(&network()).await.unwrap();
     } else {
         let spec = (op.order)().spec;

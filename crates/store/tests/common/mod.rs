@@ -111,6 +111,7 @@ pub fn disk(n: u128, image: Option<ImageId>) -> DiskSpec {
         format: Default::default(),
         discard: Default::default(),
         sharing: Default::default(),
+        store: None,
     }
 }
 
