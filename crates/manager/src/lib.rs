@@ -13,6 +13,7 @@ pub mod config;
 pub mod console;
 pub mod copies;
 pub mod data_store;
+pub mod demo;
 pub mod event;
 pub mod fetch;
 pub mod first;

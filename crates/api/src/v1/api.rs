@@ -56,54 +56,30 @@ pub trait VirgaApi {
     async fn metrics(rqctx: RequestContext<Self::Context>) -> Result<Response<Body>, Problem>;
 
     /// Signs in.
-    #[endpoint {
-        method = POST,
-        path = "/v1/session",
-        tags = ["session"],
-    }]
+    #[endpoint { method = POST, path = "/v1/session", tags = ["session"] }]
     async fn session_create(
         rqctx: RequestContext<Self::Context>,
         body: TypedBody<SignIn>,
     ) -> Result<HttpResponseHeaders<HttpResponseCreated<SignedIn>, SignedInHeaders>, Problem>;
 
     /// Who is signed in, and what they may do.
-    #[endpoint {
-        method = GET,
-        path = "/v1/session",
-        tags = ["session"],
-    }]
+    #[endpoint { method = GET, path = "/v1/session", tags = ["session"] }]
     async fn session_view(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<WhoAmI>, Problem>;
 
     /// Signs out.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/session",
-        tags = ["session"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/session", tags = ["session"] }]
     async fn session_delete(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseDeleted, Problem>;
 
     /// Changes one's own password.
-    #[endpoint {
-        method = PUT,
-        path = "/v1/session/password",
-        tags = ["session"],
-    }]
+    #[endpoint { method = PUT, path = "/v1/session/password", tags = ["session"] }]
     async fn password_change(rqctx: RequestContext<Self::Context>, body: TypedBody<PasswordChange>) -> Result<HttpResponseUpdatedNoContent, Problem>;
 
     /// Accounts.
-    #[endpoint {
-        method = GET,
-        path = "/v1/users",
-        tags = ["user"],
-    }]
+    #[endpoint { method = GET, path = "/v1/users", tags = ["user"] }]
     async fn user_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<User>>, Problem>;
 
     /// Makes an account.
-    #[endpoint {
-        method = POST,
-        path = "/v1/users",
-        tags = ["user"],
-    }]
+    #[endpoint { method = POST, path = "/v1/users", tags = ["user"] }]
     async fn user_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -111,19 +87,11 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<User>, Problem>;
 
     /// One account.
-    #[endpoint {
-        method = GET,
-        path = "/v1/users/{user}",
-        tags = ["user"],
-    }]
+    #[endpoint { method = GET, path = "/v1/users/{user}", tags = ["user"] }]
     async fn user_view(rqctx: RequestContext<Self::Context>, path: Path<UserPath>) -> Result<HttpResponseHeaders<HttpResponseOk<User>, EtagHeaders>, Problem>;
 
     /// Changes an account: forbid sign-in, set a new password.
-    #[endpoint {
-        method = PATCH,
-        path = "/v1/users/{user}",
-        tags = ["user"],
-    }]
+    #[endpoint { method = PATCH, path = "/v1/users/{user}", tags = ["user"] }]
     async fn user_update(
         rqctx: RequestContext<Self::Context>,
         path: Path<UserPath>,
@@ -132,35 +100,19 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseHeaders<HttpResponseOk<User>, EtagHeaders>, Problem>;
 
     /// Removes an account.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/users/{user}",
-        tags = ["user"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/users/{user}", tags = ["user"] }]
     async fn user_delete(rqctx: RequestContext<Self::Context>, path: Path<UserPath>, headers: Header<ChangeHeaders>) -> Result<HttpResponseDeleted, Problem>;
 
     /// The roles and what they allow.
-    #[endpoint {
-        method = GET,
-        path = "/v1/roles",
-        tags = ["user"],
-    }]
+    #[endpoint { method = GET, path = "/v1/roles", tags = ["user"] }]
     async fn role_list(rqctx: RequestContext<Self::Context>) -> Result<HttpResponseOk<Vec<RoleInfo>>, Problem>;
 
     /// Roles granted to users over scopes.
-    #[endpoint {
-        method = GET,
-        path = "/v1/role-bindings",
-        tags = ["user"],
-    }]
+    #[endpoint { method = GET, path = "/v1/role-bindings", tags = ["user"] }]
     async fn role_binding_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<RoleBinding>>, Problem>;
 
     /// Grants a role.
-    #[endpoint {
-        method = POST,
-        path = "/v1/role-bindings",
-        tags = ["user"],
-    }]
+    #[endpoint { method = POST, path = "/v1/role-bindings", tags = ["user"] }]
     async fn role_binding_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -168,27 +120,15 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<RoleBinding>, Problem>;
 
     /// Takes a role back.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/role-bindings/{binding}",
-        tags = ["user"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/role-bindings/{binding}", tags = ["user"] }]
     async fn role_binding_delete(rqctx: RequestContext<Self::Context>, path: Path<RoleBindingPath>) -> Result<HttpResponseDeleted, Problem>;
 
     /// One's own API tokens (everybody's for account managers).
-    #[endpoint {
-        method = GET,
-        path = "/v1/tokens",
-        tags = ["token"],
-    }]
+    #[endpoint { method = GET, path = "/v1/tokens", tags = ["token"] }]
     async fn token_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<ApiToken>>, Problem>;
 
     /// Makes an API token for oneself. The secret is shown once.
-    #[endpoint {
-        method = POST,
-        path = "/v1/tokens",
-        tags = ["token"],
-    }]
+    #[endpoint { method = POST, path = "/v1/tokens", tags = ["token"] }]
     async fn token_create(
         rqctx: RequestContext<Self::Context>,
         headers: Header<ChangeHeaders>,
@@ -196,11 +136,7 @@ pub trait VirgaApi {
     ) -> Result<HttpResponseCreated<ApiTokenCreated>, Problem>;
 
     /// Revokes an API token at once.
-    #[endpoint {
-        method = DELETE,
-        path = "/v1/tokens/{token}",
-        tags = ["token"],
-    }]
+    #[endpoint { method = DELETE, path = "/v1/tokens/{token}", tags = ["token"] }]
     async fn token_delete(rqctx: RequestContext<Self::Context>, path: Path<TokenPath>) -> Result<HttpResponseDeleted, Problem>;
 
     /// Hosts.

@@ -9,6 +9,7 @@ mod canary;
 mod cve;
 mod data_store;
 mod databases;
+mod demo;
 mod disks;
 mod fetch;
 mod hostile;
