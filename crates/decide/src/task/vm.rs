@@ -206,6 +206,9 @@ fn edit_done(task: &Task, vm: &Vm) -> String {
             bytes => format!("{} came back to the store.", virga_model::size::human(bytes)),
         };
     }
+    if let Some(report) = &task.doc.report {
+        return format!("Changed. {report}");
+    }
     if task.doc.erase && !done.erased.is_empty() { format!("Changed. {}", done.erased_text()) } else { "Changed.".into() }
 }
 

@@ -106,6 +106,11 @@ pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, erase: Erase, dry_run:
     if secure && gone.mode == DiskMode::Dependent && !before.spec.layers.list.is_empty() {
         return Err(Error::conflict("Snapshots need what this disk holds, so it cannot be overwritten.").with_hint("Delete the VM's snapshots first."));
     }
+    // VM-29: there files are removed and not overwritten; that is said and no reason to refuse.
+    let (erase, degraded) = match secure && !can_overwrite(&mut tx, &gone).await? {
+        true => (Erase::Normal, true),
+        false => (erase, false),
+    };
     let shared = gone.sharing == Sharing::Shared;
     let others = if shared { share::others(&mut tx, before.id, disk).await? } else { Vec::new() };
     if !others.is_empty() && secure {
@@ -113,21 +118,33 @@ pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, erase: Erase, dry_run:
             .with_hint("Detach it without erase; the last VM that lets go of it can overwrite it."));
     }
     after.spec.disk_work.leaving.retain(|l| l.disk != disk);
-    if secure || (shared && others.is_empty()) {
+    if erase == Erase::Secure || (shared && others.is_empty()) {
         after.spec.disk_work.leaving.push(Leaving { disk, erase, shared, store: gone.store });
     }
     let mut change = edit::to(op, &mut tx, &mut Room::default(), before, after).await.map_err(of_one_device)?;
     if !others.is_empty() {
         change.plan = vec![step(format!("detach disk {disk}; its data stays, because {} other VMs are bound to it", others.len()))];
     }
-    if secure {
+    if degraded {
+        change.plan.push(step(format!("its files are not overwritten: {ON_NAS}")));
+    } else if secure {
         change.plan.push(step("overwrite its files before they are removed; the task tells what could not be wiped"));
         change.detail.push_str("; data overwritten");
     }
     if let Some((_, doc)) = &mut change.task {
-        doc.erase = secure;
+        doc.erase = secure && !degraded;
+        doc.report = degraded.then(|| format!("Disk {disk} was removed and not overwritten: {ON_NAS}."));
     }
     conclude(op, tx, change, dry_run).await
+}
+
+/// Why a secure removal is a normal one.
+const ON_NAS: &str = "it lies on a network store, where only normal removal is possible (VM-29)";
+
+/// Whether the data store of a disk lets its files be overwritten.
+async fn can_overwrite(tx: &mut Tx, d: &DiskSpec) -> Result<bool, Error> {
+    let Some(id) = d.store else { return Ok(true) };
+    Ok(virga_store::data_store::get(tx, id).await?.is_none_or(|s| s.spec.kind().capabilities().secure_delete))
 }
 
 /// Lets all disks of a VM go with it, those that only snapshots have, too. A shared disk goes with its last VM.
@@ -151,6 +168,16 @@ pub(crate) async fn leave_with(tx: &mut Tx, vm: &mut Vm, erase: Erase) -> Result
     if erase == Erase::Secure {
         for s in virga_store::snapshot::of_vm(tx, vm.id).await? {
             s.spec.disks.iter().filter(|d| d.sharing == Sharing::Ordinary).for_each(|d| add(d, false));
+        }
+    }
+    for l in leaving.iter_mut().filter(|l| l.erase == Erase::Secure) {
+        let store = match l.store {
+            Some(id) => virga_store::data_store::get(tx, id).await?,
+            None => None,
+        };
+        // VM-29; the host's word is not needed for it.
+        if store.is_some_and(|s| !s.spec.kind().capabilities().secure_delete) {
+            l.erase = Erase::Normal;
         }
     }
     vm.spec.disk_work.leaving = leaving;
