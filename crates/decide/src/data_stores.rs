@@ -238,6 +238,21 @@ mod tests {
         assert_eq!(free.len(), 2, "{free:?}");
     }
 
+    /// DSK-04.
+    #[test]
+    fn a_lazy_thick_disk_goes_to_no_file_server() {
+        let mut h = host(1, 64);
+        h.stores = vec![seen(10, 900)];
+        let stores = [store(1, "local-h1", DataStoreKind::Local), store(10, "nas", DataStoreKind::SharedNas)];
+        let mut s = spec(&[(5, 10, None)]);
+        s.disks[0].provisioning = Provisioning::ThickLazy;
+        assert_eq!(judge(&h, &stores, &s, &ids(&[5])).map(|c| c.store), Ok(None));
+        s.disks[0].store = Some(DataStoreId(Uuid::from_u128(10)));
+        assert!(judge(&h, &stores, &s, &[]).unwrap_err()[0].text().contains("no lazy thick"));
+        s.disks[0].provisioning = Provisioning::ThickEager;
+        assert!(judge(&h, &stores, &s, &[]).is_ok());
+    }
+
     #[test]
     fn disks_that_go_anywhere_count_what_the_others_take() {
         let mut h = host(1, 64);

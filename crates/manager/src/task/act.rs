@@ -168,9 +168,10 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             let vm = vm()?;
             virga_store::vm::delete(tx, vm.id).await?;
             manager.stats.forget_vm(vm.id);
-            let erased = vm.observed.disk_work.erased_text();
-            let text = if erased.is_empty() { format!("VM {} was removed.", vm.name) } else { format!("VM {} was removed. {erased}", vm.name) };
-            task.doc.report = (!erased.is_empty()).then_some(erased);
+            let mut told = vec![format!("VM {} was removed.", vm.name), vm.observed.disk_work.erased_text(), task.doc.report.take().unwrap_or_default()];
+            told.retain(|t| !t.is_empty());
+            task.doc.report = (told.len() > 1).then(|| told[1..].join(" "));
+            let text = told.join(" ");
             event(manager, tx, task, "vm.deleted", Some(&vm), text).await?;
         }
         Write::RemoveImage => {

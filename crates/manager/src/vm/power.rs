@@ -154,7 +154,10 @@ pub(crate) async fn decide_delete(tx: &mut Tx, vm: Vm, force: bool, erase: Erase
     after.generation += 1;
     device::leave_with(tx, &mut after, erase).await?;
     let secure = erase == Erase::Secure;
-    let doc = TaskDoc { generation: after.generation, former_desired: Some(vm.desired), erase: secure, ..TaskDoc::default() };
+    // VM-29: said, and no reason to refuse.
+    let normal = secure && after.spec.disk_work.leaving.iter().any(|l| l.erase == Erase::Normal);
+    let report = normal.then(|| "Disks on network stores were removed and not overwritten (VM-29).".to_string());
+    let doc = TaskDoc { generation: after.generation, former_desired: Some(vm.desired), erase: secure, report, ..TaskDoc::default() };
     let mut plan = Vec::new();
     if may_run {
         plan.push(step("cut its power"));
