@@ -138,12 +138,15 @@ pub trait Hypervisor {
 /// Bytes both ways.
 pub use virga_api::node::Duplex;
 
+/// Stands for "no VM" where a file is of none.
+pub const NO_VM: VmId = VmId(uuid::Uuid::nil());
+
 /// A file of ours that lies in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDisk {
     /// The disk.
     pub id: DiskId,
-    /// The VM whose folder it lies in.
+    /// The VM whose folder it lies in; [`NO_VM`] for a shared disk, which is of none.
     pub vm: VmId,
     /// The layer above the base; none: the base.
     pub layer: Option<LayerId>,
@@ -171,19 +174,36 @@ pub trait Stores {
 /// Disk files and the image cache.
 #[async_trait]
 pub trait Volumes {
-    /// Makes the disk's file if it is not there (an overlay on the cached image, or an empty qcow2). An existing file is
-    /// never overwritten; made under a temporary name and renamed, so that a half-made file is never taken for a disk.
-    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()>;
+    /// Makes the disk's file if it is not there: an overlay on the cached image, a copy of it, or an empty one, with the
+    /// space that its provisioning wants. An existing file is never overwritten; made under a temporary name and renamed, so
+    /// that a half-made file is never taken for a disk. May take long, and may be dropped at any moment.
+    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()>;
     /// Makes an empty layer of the disk on the layer `below` (none: the base) if it is not there.
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()>;
-    /// Grows a file of a disk whose VM does not run. A file that is large enough is success.
-    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()>;
+    /// Grows a file of a disk whose VM does not run, as its provisioning wants (DSK-27). A file that is large enough is
+    /// success. As [`Volumes::disk_ensure`] it may take long and may be dropped.
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()>;
     /// Removes a file of a disk. Absent is success; refuses while a guest uses it.
     async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()>;
     /// Snapshots of the VM whose memory lies in a file.
     async fn memories(&self, vm: VmId) -> Result<Vec<SnapshotId>>;
     /// Removes the stored memory of a snapshot. Absent is success.
     async fn memory_remove(&self, vm: VmId, snapshot: SnapshotId) -> Result<()>;
+    /// Brings space of a disk that nobody needs back to the store, and tells how many bytes came back: online by the guest
+    /// agent's trim, offline by writing the files anew without what is zero. What the disk holds stays the same at every
+    /// moment. May take long, and may be dropped.
+    async fn disk_reclaim(&self, order: &VmOrder, disk: &DiskSpec, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<u64>;
+    /// Overwrites a file of a disk and removes it (W-40). Absent is success; refuses while a guest uses it. Broken off, it is
+    /// gone on with: the file becomes shorter as it is overwritten. Tells the bytes that were overwritten, and in words what
+    /// may still be found.
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)>;
     /// Removes a VM's folders with everything in them, on every data store that can be reached. Absent is success.
     async fn vm_files_remove(&self, vm: VmId) -> Result<()>;
     /// Every disk file of every VM of this machine, on every data store that can be reached. On one that several machines

@@ -105,11 +105,7 @@ impl Attempt<'_> {
             // From here on the definition may name a file that is gone: should this agent die, the next one defines anew.
             self.slot.update(self.node, Step::JournalChanged, |r| r.defined = None).await?;
         }
-        let progress = |p| {
-            self.slot.set_progress(Some(p));
-            self.node.touch();
-        };
-        step(Step::LayerMerge, self.host.merge(order, file.id, merge, &progress)).await
+        step(Step::LayerMerge, self.host.merge(order, file.id, merge, &|p| self.tell(p))).await
     }
 
     /// Writes down how the merges went. The definition names the files, so it is written anew after each change of them.
@@ -152,9 +148,11 @@ impl Attempt<'_> {
             let in_use = running.as_ref().is_some_and(|r| r.disks.iter().any(|s| s.id == d.id && of_guest(r, s)));
             if !wanted && !in_use {
                 self.step(if d.layer.is_none() { "removing a detached disk" } else { "removing a layer that is not needed" });
-                step(Step::DiskRemove, self.host.disk_remove(order.id, d.store, d.id, d.layer)).await?;
+                self.remove_file(order, &d).await?;
             }
         }
-        Ok(())
+        let has = |spec: &VmSpec, id: virga_model::DiskId| spec.disks.iter().any(|s| s.id == id);
+        let needed = |id: virga_model::DiskId| has(&order.spec, id) || order.keep_disks.contains(&id) || running.as_ref().is_some_and(|r| has(r, id));
+        self.remove_shared(order, needed).await
     }
 }

@@ -90,6 +90,8 @@ pub struct Slot {
     /// Whether somebody works on the order.
     busy: Mutex<bool>,
     acting: Mutex<HashSet<TaskId>>,
+    /// A newer order has come.
+    newer: Notify,
     /// What was last said, with its revision.
     said: Mutex<Observed>,
     revisions: Arc<AtomicU64>,
@@ -120,6 +122,7 @@ impl Slot {
             live: Mutex::default(),
             busy: Mutex::new(false),
             acting: Mutex::default(),
+            newer: Notify::new(),
             said: Mutex::default(),
             revisions: revisions.clone(),
         }
@@ -144,6 +147,20 @@ impl Slot {
         step(why, node.journal.put(&self.id.to_string(), &document)).await?;
         *lock(&self.record) = record;
         Ok(())
+    }
+
+    /// Comes back when the newest order is not that of `generation` any more.
+    pub(crate) async fn superseded(&self, generation: i64) {
+        loop {
+            let newer = self.newer.notified();
+            let mut newer = std::pin::pin!(newer);
+            // Before the look, so that what comes between is heard.
+            newer.as_mut().enable();
+            if self.look_at(|r| r.order.generation != generation) {
+                return;
+            }
+            newer.await;
+        }
     }
 
     pub(crate) fn state(&self) -> VmState {
@@ -241,6 +258,7 @@ impl Slot {
                 merge_error: record.merge_error.clone(),
                 error: record.error.clone(),
                 memories: record.memories.iter().map(|(m, _)| *m).collect(),
+                disk_work: record.disk_work.clone(),
             },
             progress: live.progress.clone().filter(|_| !record.settled),
         };
@@ -455,6 +473,7 @@ impl Node {
                 self.forget_if_empty(&slot);
                 return Err(e);
             }
+            slot.newer.notify_waiters();
         }
         self.set_to_work(&slot);
         Ok(NodeAnswer::Vm { report: Box::new(slot.report()) })

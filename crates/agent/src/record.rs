@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use virga_model::change::{When, diff};
+use virga_model::disk::DiskWorkDone;
 use virga_model::order::{ACTS_REMEMBERED, ActResult, VmOrder};
 use virga_model::snapshot::StoredMemory;
 use virga_model::vm::{Desired, Drift, VmSpec, VmState};
@@ -47,6 +48,9 @@ pub struct Record {
     /// Newest acts.
     #[serde(default)]
     pub acts: Vec<ActResult>,
+    /// What became of the work on disk files.
+    #[serde(default, skip_serializing_if = "DiskWorkDone::is_none")]
+    pub disk_work: DiskWorkDone,
     /// The VM is gone from this host since then; what is left is a memory that refuses older orders.
     #[serde(default)]
     pub gone_at: Option<Time>,
@@ -75,6 +79,7 @@ impl Record {
             started_at: None,
             merge_error: None,
             acts: Vec::new(),
+            disk_work: DiskWorkDone::default(),
             gone_at: None,
             memories: Vec::new(),
             resumed: None,
@@ -83,6 +88,10 @@ impl Record {
 
     /// Takes a newer order.
     pub fn take(&mut self, order: VmOrder) {
+        // The report about what left stays until somebody asks for something else.
+        if order.spec.disk_work.leaving != self.order.spec.disk_work.leaving {
+            self.disk_work.erased.clear();
+        }
         self.order = order;
         self.settled = false;
         self.error = None;

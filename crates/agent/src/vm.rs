@@ -8,7 +8,7 @@ use virga_model::order::{Progress, VmOrder};
 use virga_model::vm::{Desired, StopMode, VmState};
 use virga_model::{Error, ErrorCode};
 
-use crate::host::{Domain, Host, Result};
+use crate::host::{Domain, Host, NO_VM, Result};
 use crate::node::{Node, Slot};
 use crate::record::is_active;
 
@@ -108,6 +108,8 @@ impl Attempt<'_> {
         // Last, so that what takes long or fails keeps no guest from running.
         self.merge_layers(&order).await?;
         unless_superseded!(self);
+        self.reclaim(&order).await?;
+        unless_superseded!(self);
         self.remove_detached(&order).await?;
         self.remove_memories(&order).await?;
         Ok(End::Settled)
@@ -116,6 +118,20 @@ impl Attempt<'_> {
     pub(crate) fn step(&self, text: &str) {
         self.slot.set_progress(Some(Progress { step: text.into(), ..Default::default() }));
         self.node.touch();
+    }
+
+    /// Tells how far a step is.
+    pub(crate) fn tell(&self, progress: Progress) {
+        self.slot.set_progress(Some(progress));
+        self.node.touch();
+    }
+
+    /// What takes long is given up when a newer order is there. What was begun is taken up again, or is of no matter.
+    pub(crate) async fn unless_superseded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.slot.superseded(self.generation) => Err(Error::conflict("A newer order has come.")),
+        }
     }
 
     /// The domain as it is now; its state is noted for reports.
@@ -146,22 +162,18 @@ impl Attempt<'_> {
     /// Images and disks.
     async fn files(&self, order: &VmOrder) -> Result<()> {
         let there = self.host.disks().await?;
-        let missing = |id| !there.iter().any(|d| d.id == id && d.vm == order.id && d.layer.is_none());
+        let missing = |id| !there.iter().any(|d| d.id == id && (d.vm == order.id || d.vm == NO_VM) && d.layer.is_none());
         let cd_images = order.spec.cdroms.iter().filter_map(|c| Some((None, c.image?)));
         // A disk stands on an image of its own data store, so that every host that sees the one sees the other.
         let disk_images = order.spec.disks.iter().filter(|d| missing(d.id)).filter_map(|d| Some((d.store, d.image?)));
         for (store, id) in disk_images.chain(cd_images) {
             let image = order.images.iter().find(|i| i.id == id).ok_or_else(|| Error::internal("An order names an image that it does not describe."))?;
-            let progress = |p| {
-                self.slot.set_progress(Some(p));
-                self.node.touch();
-            };
-            self.node.fetches.ensure(self.host, &*self.node.link, (store, image), &progress).await?;
+            self.node.fetches.ensure(self.host, &*self.node.link, (store, image), &|p| self.tell(p)).await?;
         }
         for disk in order.spec.disks.iter().filter(|d| missing(d.id)) {
             self.step("making disks");
             let image = order.images.iter().find(|i| Some(i.id) == disk.image);
-            step(Step::DiskEnsure, self.host.disk_ensure(order.id, disk, image)).await?;
+            self.unless_superseded(step(Step::DiskEnsure, self.host.disk_ensure(order.id, disk, image, &|p| self.tell(p)))).await?;
         }
         self.layers(order, &there).await
     }
@@ -217,7 +229,7 @@ impl Attempt<'_> {
             let written = crate::layer::files(order, disk, &there).pop().flatten();
             if there.iter().any(|d| d.id == disk.id && d.vm == order.id && d.layer == written && d.size_bytes < disk.size_bytes) {
                 self.step("growing a disk");
-                step(Step::DiskGrow, self.host.disk_grow(order.id, disk, written)).await?;
+                self.unless_superseded(step(Step::DiskGrow, self.host.disk_grow(order.id, disk, written, &|p| self.tell(p)))).await?;
             }
         }
         Ok(())
@@ -360,6 +372,7 @@ impl Attempt<'_> {
         // The last moment at which a newer order could still want the disks.
         unless_superseded!(self);
         self.stores(order).await?;
+        self.erase_all(order).await?;
         step(Step::FilesRemove, self.host.vm_files_remove(order.id)).await?;
         self.look().await?;
         let now = self.host.now();

@@ -124,6 +124,10 @@ steps! {
     LayerMerge Agent "layer.merge";
     /// A disk grows.
     DiskGrow Agent "disk.grow";
+    /// Space of a disk goes back to the store.
+    DiskReclaim Agent "disk.reclaim";
+    /// A file of a disk is overwritten and removed.
+    DiskErase Agent "disk.erase";
     /// A detached disk is removed.
     DiskRemove Agent "disk.remove";
     /// A VM's folder is removed.

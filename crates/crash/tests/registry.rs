@@ -80,6 +80,8 @@ const AGENT_EFFECTS: [&str; 23] = [
     ".disk_ensure(",
     ".disk_grow(",
     ".disk_remove(",
+    ".disk_reclaim(",
+    ".disk_erase(",
     ".vm_files_remove(",
     ".define(&",
     ".undefine(",

@@ -3,9 +3,10 @@
 
 use crate::place::HostView;
 use virga_model::data_store::DataStoreKind;
+use virga_model::disk::Provisioning;
 use virga_model::refusal::Reason;
 use virga_model::size::human;
-use virga_model::vm::VmSpec;
+use virga_model::vm::{DiskSpec, VmSpec};
 use virga_model::{DataStoreId, DiskId};
 
 /// A data store as a placement sees it, hosts aside.
@@ -55,8 +56,7 @@ struct Candidate {
 /// # Errors
 /// Every reason against the host.
 pub fn judge(host: &HostView, stores: &[StoreView], spec: &VmSpec, anywhere: &[DiskId]) -> Result<Choice, Vec<Reason>> {
-    let bytes_of =
-        |wanted: &dyn Fn(&virga_model::vm::DiskSpec) -> bool| spec.disks.iter().filter(|d| wanted(d)).map(|d| d.size_bytes).fold(0, u64::saturating_add);
+    let bytes_of = |wanted: &dyn Fn(&DiskSpec) -> bool| spec.disks.iter().filter(|d| wanted(d)).map(|d| d.size_bytes).fold(0, u64::saturating_add);
     let is_free = |id: DiskId| anywhere.contains(&id);
     let mut reasons = Vec::new();
     let mut named: Vec<Option<DataStoreId>> = spec.disks.iter().filter(|d| !is_free(d.id)).map(|d| d.store).collect();
@@ -65,20 +65,33 @@ pub fn judge(host: &HostView, stores: &[StoreView], spec: &VmSpec, anywhere: &[D
     for store in &named {
         let needed = bytes_of(&|d| !is_free(d.id) && d.store == *store);
         reasons.extend(against(host, stores, *store, needed));
+        let lazy = spec.disks.iter().any(|d| !is_free(d.id) && d.store == *store && is_lazy(d));
+        let view = stores.iter().find(|s| Some(s.id) == *store).filter(|s| lazy && !s.kind.capabilities().lazy_thick);
+        reasons.extend(view.map(no_lazy));
     }
     let needed_bytes = bytes_of(&|d| is_free(d.id));
     if anywhere.is_empty() || !reasons.is_empty() {
         return if reasons.is_empty() { Ok(Choice::default()) } else { Err(reasons) };
     }
-    choose(host, stores, needed_bytes, &|store| bytes_of(&|d| !is_free(d.id) && d.store == store))
+    let lazy = spec.disks.iter().any(|d| is_free(d.id) && is_lazy(d));
+    choose(host, stores, (needed_bytes, lazy), &|store| bytes_of(&|d| !is_free(d.id) && d.store == store))
+}
+
+fn is_lazy(d: &DiskSpec) -> bool {
+    d.provisioning == Provisioning::ThickLazy
+}
+
+/// DSK-04.
+fn no_lazy(s: &StoreView) -> Reason {
+    Reason::DataStore { data_store: s.name.clone(), why: "has no lazy thick disks, because its file server reserves no space".into() }
 }
 
 /// Chooses one data store for all disks that go anywhere, so that a VM is not scattered. `taken` is what its other disks
-/// take of one.
-fn choose(host: &HostView, stores: &[StoreView], needed_bytes: u64, taken: &dyn Fn(Option<DataStoreId>) -> u64) -> Result<Choice, Vec<Reason>> {
+/// take of one, `lazy` whether one of them is lazy thick.
+fn choose(host: &HostView, stores: &[StoreView], (needed_bytes, lazy): (u64, bool), taken: &dyn Fn(Option<DataStoreId>) -> u64) -> Result<Choice, Vec<Reason>> {
     let mut reasons = Vec::new();
     let mut fits: Vec<Candidate> = Vec::new();
-    for c in candidates(host, stores, &mut reasons) {
+    for c in candidates(host, stores, lazy, &mut reasons) {
         let free_bytes = c.free_bytes.saturating_sub(taken(c.store));
         if needed_bytes > free_bytes {
             reasons.push(Reason::DataStore { data_store: c.name, why: no_room(needed_bytes, free_bytes) });
@@ -99,7 +112,7 @@ fn choose(host: &HostView, stores: &[StoreView], needed_bytes: u64, taken: &dyn 
 }
 
 /// What the host can use at all; the rest goes into `reasons`.
-fn candidates(host: &HostView, stores: &[StoreView], reasons: &mut Vec<Reason>) -> Vec<Candidate> {
+fn candidates(host: &HostView, stores: &[StoreView], lazy: bool, reasons: &mut Vec<Reason>) -> Vec<Candidate> {
     let mut out = Vec::new();
     let local = stores.iter().find(|s| is_local(host, s.id));
     match local.and_then(|s| Some((s, s.closed.clone()?))) {
@@ -112,6 +125,10 @@ fn candidates(host: &HostView, stores: &[StoreView], reasons: &mut Vec<Reason>) 
         }),
     }
     for s in stores.iter().filter(|s| s.kind != DataStoreKind::Local && s.kind.capabilities().virtualized) {
+        if lazy && !s.kind.capabilities().lazy_thick {
+            reasons.push(no_lazy(s));
+            continue;
+        }
         let seen = host.stores.iter().find(|x| x.id == s.id);
         let why = s.closed.clone().or_else(|| match seen {
             None => Some("the host has not looked at it yet".into()),
@@ -219,6 +236,21 @@ mod tests {
         assert_eq!(text(&h, &stores, None), "data store local-h1: is in maintenance");
         let free = judge(&h, &stores, &spec(&[(5, 1, None)]), &ids(&[5])).unwrap_err();
         assert_eq!(free.len(), 2, "{free:?}");
+    }
+
+    /// DSK-04.
+    #[test]
+    fn a_lazy_thick_disk_goes_to_no_file_server() {
+        let mut h = host(1, 64);
+        h.stores = vec![seen(10, 900)];
+        let stores = [store(1, "local-h1", DataStoreKind::Local), store(10, "nas", DataStoreKind::SharedNas)];
+        let mut s = spec(&[(5, 10, None)]);
+        s.disks[0].provisioning = Provisioning::ThickLazy;
+        assert_eq!(judge(&h, &stores, &s, &ids(&[5])).map(|c| c.store), Ok(None));
+        s.disks[0].store = Some(DataStoreId(Uuid::from_u128(10)));
+        assert!(judge(&h, &stores, &s, &[]).unwrap_err()[0].text().contains("no lazy thick"));
+        s.disks[0].provisioning = Provisioning::ThickEager;
+        assert!(judge(&h, &stores, &s, &[]).is_ok());
     }
 
     #[test]

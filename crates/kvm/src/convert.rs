@@ -10,7 +10,10 @@ use crate::{Result, files};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
+use virga_model::disk::{DiskFormat, Provisioning};
 use virga_model::image::{ImageFormat, Inspected};
+use virga_model::order::ImageRef;
+use virga_model::vm::DiskSpec;
 
 /// Bytes of address space of `qemu-img`. It uses little of it, but each of its up to 64 threads reserves a stack and a heap.
 const MEMORY_BYTES: u64 = 8 << 30;
@@ -27,10 +30,35 @@ const VIRTUAL_BYTES_A_SECOND: u64 = 16 << 30;
 /// `HostFailed` with what `qemu-img` says; `to` may be left behind then.
 pub(crate) async fn to_qcow2(from: &Path, bytes: u64, seen: Inspected, to: &Path) -> Result<()> {
     files::remove(to)?;
+    convert(from, bytes, seen, to, &["-O", "qcow2", "-o", "compat=1.1"], 0).await
+}
+
+/// Copies an image of the cache into the new file `to` of a disk, with the space that the disk wants of what the image
+/// covers. Where the image holds nothing `to` reads as zeros.
+///
+/// # Errors
+/// As [`to_qcow2`].
+pub(crate) async fn copy(from: &Path, image: &ImageRef, to: &Path, disk: &DiskSpec) -> Result<()> {
+    let seen = Inspected { format: image.format.on_host(), virtual_bytes: image.virtual_bytes, size_by_geometry: false };
+    // Eager: also zeros are written (-S 0), so that every block has been.
+    let eager = disk.provisioning == Provisioning::ThickEager;
+    let written = if eager { image.virtual_bytes } else { image.size_bytes };
+    let mut options = match disk.format {
+        DiskFormat::Raw => vec!["-O", "raw"],
+        DiskFormat::Qcow2 if disk.provisioning == Provisioning::ThickLazy => vec!["-O", "qcow2", "-o", "compat=1.1,preallocation=falloc"],
+        DiskFormat::Qcow2 => vec!["-O", "qcow2", "-o", "compat=1.1"],
+    };
+    if eager {
+        options.extend(["-S", "0"]);
+    }
+    convert(from, image.size_bytes, seen, to, &options, written / BYTES_A_SECOND).await
+}
+
+async fn convert(from: &Path, bytes: u64, seen: Inspected, to: &Path, options: &[&str], more_seconds: u64) -> Result<()> {
     // It may write what is there, and make nothing new.
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
     drop(made.map_err(|e| files::failed("Cannot make", to, &e))?);
-    let cpu_seconds = SECONDS + bytes / BYTES_A_SECOND + seen.virtual_bytes / VIRTUAL_BYTES_A_SECOND;
+    let cpu_seconds = SECONDS + more_seconds + bytes / BYTES_A_SECOND + seen.virtual_bytes / VIRTUAL_BYTES_A_SECOND;
     let cage = Cage {
         read: vec![from.into()],
         write: vec![to.into()],
@@ -40,7 +68,9 @@ pub(crate) async fn to_qcow2(from: &Path, bytes: u64, seen: Inspected, to: &Path
         file_bytes: seen.virtual_bytes + seen.virtual_bytes / 1000 + (64 << 20),
     };
     let source = source(from, seen)?;
-    let args = ["convert", "-q", "--image-opts", "-O", "qcow2", "-o", "compat=1.1", "--", &source, text(to)?];
+    let mut args = vec!["convert", "-q", "--image-opts"];
+    args.extend(options);
+    args.extend(["--", &source, text(to)?]);
     confine::run("/usr/bin/qemu-img", &args, Duration::from_secs(4 * cpu_seconds), cage).await.map(|_| ())
 }
 

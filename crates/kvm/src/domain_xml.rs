@@ -1,10 +1,10 @@
 //! A VM's specification as a libvirt domain.
 
-use crate::paths::{Paths, text};
+use crate::paths::{Paths, disk_format, text};
 use crate::xml::El;
 use std::path::PathBuf;
 use virga_model::cloud_init::CloudInit;
-use virga_model::disk::DiskLimits;
+use virga_model::disk::{Discard, DiskLimits, Sharing};
 use virga_model::image::ImageFormat;
 use virga_model::network::{NetworkSpec, nat_bridge_name};
 use virga_model::order::{NetworkRef, VmOrder};
@@ -357,18 +357,18 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
         DiskCache::Writeback => "writeback",
         DiskCache::Writethrough => "writethrough",
     };
-    let driver = El::new("driver")
-        .attr("name", "qemu")
-        .attr("type", "qcow2")
-        .attr("cache", cache)
-        .attr("error_policy", "stop")
-        .attr("io", if is_direct(d.cache) { "native" } else { "threads" })
-        .attr("discard", "unmap");
     // The whole chain is written down, so that nothing is ever probed.
     let mut chain = order.spec.disk_files(d, |l| pending.contains(&(d.id, l)));
     let root = paths.root(d.store)?;
-    let file = root.disk(order.id, d.id, chain.pop().flatten());
-    let mut backing = match d.image {
+    let file = root.disk(order.id, d, chain.pop().flatten());
+    let driver = El::new("driver")
+        .attr("name", "qemu")
+        .attr("type", disk_format(&file))
+        .attr("cache", cache)
+        .attr("error_policy", "stop")
+        .attr("io", if is_direct(d.cache) { "native" } else { "threads" })
+        .attr("discard", if d.discard == Discard::Unmap { "unmap" } else { "ignore" });
+    let mut backing = match d.stands_on() {
         None => El::new("backingStore"),
         Some(image) => {
             let format = image_format(order, image)?;
@@ -380,10 +380,11 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
         }
     };
     for layer in chain {
+        let below = root.disk(order.id, d, layer);
         backing = El::new("backingStore")
             .attr("type", "file")
-            .child(El::new("format").attr("type", "qcow2"))
-            .child(El::new("source").attr("file", text(&root.disk(order.id, d.id, layer))?))
+            .child(El::new("format").attr("type", disk_format(&below)))
+            .child(El::new("source").attr("file", text(&below)?))
             .child(backing);
     }
     // The last 20 digits, not the first: in a version 7 UUID those are time, and disks made together would be taken for
@@ -398,6 +399,7 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
         .child(El::new("target").attr("dev", &place.dev).attr("bus", place.bus))
         .child(El::new("serial").text(serial));
     let e = if d.limits.is_none() { e } else { e.child(limits(&d.limits)) };
+    let e = if d.sharing == Sharing::Shared { e.child(El::new("shareable")) } else { e };
     Ok(placed(e, place, d.id))
 }
 

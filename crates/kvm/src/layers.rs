@@ -10,10 +10,10 @@
 use crate::domain_xml::alias_name;
 use crate::domain_xml_read::{device, disks, sources};
 use crate::libvirt::{self, Fault, Lane, QUICK, SLOW, ours};
-use crate::paths::{Paths, Root, text};
+use crate::paths::{Paths, Root, disk_format, text};
 use crate::volumes::{self, Found};
 use crate::xml::El;
-use crate::{Kvm, Result, blocking, files, nodes, program};
+use crate::{Kvm, Result, blocking, files, nodes, program, provision};
 use std::path::Path;
 use std::time::Duration;
 use virga_model::layer::{Layer, Merge};
@@ -65,7 +65,7 @@ pub fn to_freeze(live: &El, paths: &Paths, order: &VmOrder, layer: Layer) -> Res
         let Some(dev) = e.one("target").and_then(|t| t.get("dev")) else { continue };
         let name = e.one("alias").and_then(|a| a.get("name")).unwrap_or_default();
         let spec = order.spec.disks.iter().find(|s| alias_name(s.id) == name && s.mode == DiskMode::Dependent);
-        let file = spec.map(|s| paths.root(s.store).map(|r| r.disk(order.id, s.id, Some(layer.id)))).transpose()?;
+        let file = spec.map(|s| paths.root(s.store).map(|r| r.disk(order.id, s, Some(layer.id)))).transpose()?;
         // A disk that began above this layer has no file of it.
         let file = file.filter(|_| spec.is_some_and(|s| order.spec.disk_files(s, |_| false).contains(&Some(layer.id))));
         let there = file.as_ref().is_none_or(|f| sources(e).iter().any(|s| Path::new(s) == f));
@@ -107,7 +107,7 @@ fn root_of(paths: &Paths, order: &VmOrder, disk: DiskId) -> Result<Root> {
 
 /// Whether the domain writes the lower file already, so that the upper one holds nothing that counts.
 fn is_stale(root: &Root, order: &VmOrder, disk: DiskId, m: Merge, definition: Option<&El>) -> bool {
-    let lower = root.disk(order.id, disk, order.spec.layers.file_of(disk, m.into));
+    let lower = root.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
     let device = definition.and_then(|d| device(d, &alias_name(disk)));
     device.is_some_and(|e| sources(e).first().is_some_and(|s| Path::new(s) == lower))
 }
@@ -129,8 +129,8 @@ impl Kvm {
             .call(Lane::Control, QUICK, WHAT, move |conn| {
                 let Some(d) = ours(conn, order.id)? else { return Ok(Now::Closed) };
                 let root = root_of(&paths, &order, disk)?;
-                let upper = root.disk(order.id, disk, Some(m.from));
-                let lower = root.disk(order.id, disk, order.spec.layers.file_of(disk, m.into));
+                let upper = root.disk_there(order.id, disk, Some(m.from));
+                let lower = root.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
                 if !d.is_active()? {
                     let definition = El::parse(&d.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)?)?;
                     return Ok(if is_stale(&root, &order, disk, m, Some(&definition)) { Now::Stale } else { Now::Closed });
@@ -154,8 +154,8 @@ impl Kvm {
     pub(crate) async fn merge_layers(&self, order: &VmOrder, disk: DiskId, m: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         let (paths, of) = (self.paths.clone(), order.clone());
         let root = blocking(move || root_of(&paths, &of, disk)).await?;
-        let upper = root.disk(order.id, disk, Some(m.from));
-        let lower = root.disk(order.id, disk, order.spec.layers.file_of(disk, m.into));
+        let upper = root.disk_there(order.id, disk, Some(m.from));
+        let lower = root.disk_there(order.id, disk, order.spec.layers.file_of(disk, m.into));
         match self.merge_state(order, disk, m).await? {
             Now::Live(dev, active) => {
                 self.commit_live(order.id, &dev, (&upper, &lower), active, progress).await?;
@@ -169,6 +169,11 @@ impl Kvm {
                 program::run("/usr/bin/prlimit", &args, OFFLINE).await?;
             }
             Now::Stale => {}
+        }
+        // A merge may have made the file below larger.
+        if let Some(d) = order.spec.disks.iter().find(|d| d.id == disk).cloned() {
+            let lower = lower.clone();
+            blocking(move || provision::keep_space(&lower, d.provisioning)).await?;
         }
         self.move_children(order.id, disk, &upper, &lower).await?;
         blocking(move || {
@@ -185,7 +190,8 @@ impl Kvm {
         let paths = self.paths.clone();
         let there = blocking(move || volumes::of_vm(&paths, vm)).await?;
         for child in there.iter().filter(|f| f.disk.id == disk && f.backing.as_deref() == Some(upper)) {
-            let args = [LIMIT, "--", "/usr/bin/qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", text(lower)?, "--", text(&child.path)?];
+            let args =
+                [LIMIT, "--", "/usr/bin/qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", disk_format(lower), "-b", text(lower)?, "--", text(&child.path)?];
             program::run("/usr/bin/prlimit", &args, SLOW).await?;
         }
         Ok(())

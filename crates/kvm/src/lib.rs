@@ -10,6 +10,7 @@ mod console;
 mod convert;
 pub mod domain_xml;
 pub mod domain_xml_read;
+mod erase;
 mod facts;
 mod files;
 #[doc(hidden)]
@@ -26,6 +27,8 @@ mod nodes;
 pub mod paths;
 mod pauses;
 mod program;
+mod provision;
+mod reclaim;
 mod screenshot;
 mod seed;
 mod stores;
@@ -86,6 +89,7 @@ impl Kvm {
                 files::folder(folder, 0o711)?;
             }
             files::folder(&made.local().images(), 0o711)?;
+            files::folder(&made.local().shared(), 0o711)?;
             files::folder(&made.local().vms(), 0o711)?;
             stores::mark(&made.store)
         })

@@ -1,14 +1,15 @@
 //! Changes to a running guest.
 
 use crate::domain_xml::{self, alias_name, dimm, free_place};
-use crate::domain_xml_read::{device, memory_bytes};
+use crate::domain_xml_read::{device, memory_bytes, sources};
 use crate::libvirt::{Fault, Lane, Libvirt, QUICK, SLOW};
 use crate::paths::{Paths, text};
 use crate::xml::El;
-use crate::{Result, files, layers, nodes, volumes};
+use crate::{Result, files, layers, nodes, provision, volumes};
 use std::sync::Arc;
 use std::time::Duration;
 use virga_model::change::Change;
+use virga_model::disk::{DiskFormat, Provisioning};
 use virga_model::order::VmOrder;
 use virga_model::vm::{CdromSpec, DiskSpec, MEMORY_HOTPLUG_STEP_BYTES, NicSpec};
 use virga_model::{Error, VmId};
@@ -37,7 +38,10 @@ pub async fn change(libvirt: &Arc<Libvirt>, paths: &Paths, order: &VmOrder, chan
             libvirt.change(vm, Lane::Control, SLOW, "The disk could not be attached", move |_, d| attach_disk(d, &paths, &order, &disk)).await
         }
         Change::DetachDisk(disk) => detach(libvirt, vm, alias_name(disk.id), "The disk could not be detached").await,
-        Change::GrowDisk { disk } => libvirt.change(vm, Lane::Control, SLOW, "The disk could not be enlarged", move |_, d| grow(d, &disk)).await,
+        Change::GrowDisk { disk } => {
+            take_space(libvirt, &paths, vm, &disk).await?;
+            libvirt.change(vm, Lane::Control, SLOW, "The disk could not be enlarged", move |_, d| grow(d, &disk)).await
+        }
         Change::AttachNic(nic) => libvirt.change(vm, Lane::Control, SLOW, "The NIC could not be attached", move |_, d| attach_nic(d, &order, &nic)).await,
         Change::DetachNic(nic) => detach(libvirt, vm, alias_name(nic.id), "The NIC could not be detached").await,
         Change::UpdateNic { nic } => libvirt.change(vm, Lane::Control, SLOW, "The NIC could not be changed", move |_, d| update_nic(d, &order, &nic)).await,
@@ -132,6 +136,24 @@ async fn detach(libvirt: &Arc<Libvirt>, vm: VmId, alias: String, what: &'static 
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Takes the space of a thick disk whose base file the guest writes, before the guest learns that there is more: behind
+/// what it knows it writes nothing.
+async fn take_space(libvirt: &Arc<Libvirt>, paths: &Paths, vm: VmId, disk: &DiskSpec) -> Result<()> {
+    let (base, alias) = (paths.root(disk.store)?.disk(vm, disk, None), alias_name(disk.id));
+    if disk.format != DiskFormat::Raw || disk.provisioning == Provisioning::Thin {
+        return Ok(());
+    }
+    let written = libvirt.call(Lane::Control, QUICK, "The disk could not be looked at", move |conn| match crate::libvirt::ours(conn, vm)? {
+        Some(d) if d.is_active()? => Ok(device(&live_xml(&d)?, &alias).and_then(|e| sources(e).into_iter().next())),
+        _ => Ok(None),
+    });
+    if written.await?.is_none_or(|f| std::path::Path::new(&f) != base) {
+        return Ok(());
+    }
+    let (p, size) = (disk.provisioning, disk.size_bytes);
+    provision::watched(provision::TAKING, size, &|_| (), move |meter| provision::extend(&base, p, size, meter)).await
 }
 
 fn grow(d: &Domain, disk: &DiskSpec) -> std::result::Result<(), Fault> {

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use virga_model::disk::{DiskFormat, Sharing};
 use virga_model::image::ImageFormat;
+use virga_model::vm::DiskSpec;
 use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, SnapshotId, VmId};
 
 /// Longest path of a Unix socket (`sun_path` has 108 bytes; QEMU and libvirt need a little).
@@ -95,13 +97,45 @@ impl Root {
         self.vms().join(vm.to_string())
     }
 
-    /// A file of a disk: its base (none), or that of a layer.
+    /// A file of a disk: its base (none), or that of a layer. The name says the format: what lies in it is never asked.
     #[must_use]
-    pub fn disk(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> PathBuf {
-        self.vm(vm).join(match layer {
-            None => format!("{disk}.qcow2"),
-            Some(layer) => format!("{disk}.{layer}.qcow2"),
+    pub fn disk(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> PathBuf {
+        if disk.sharing == Sharing::Shared && layer.is_none() {
+            return self.shared_disk(disk.id);
+        }
+        self.disk_file(vm, disk.id, layer, disk.format)
+    }
+
+    fn disk_file(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>, format: DiskFormat) -> PathBuf {
+        self.vm(vm).join(match (layer, format) {
+            (None, DiskFormat::Qcow2) => format!("{disk}.qcow2"),
+            (None, DiskFormat::Raw) => format!("{disk}.raw"),
+            (Some(layer), _) => format!("{disk}.{layer}.qcow2"),
         })
+    }
+
+    /// As [`Root::disk`], for a disk of which only the identity is known: the file that is there.
+    #[must_use]
+    pub fn disk_there(&self, vm: VmId, disk: DiskId, layer: Option<LayerId>) -> PathBuf {
+        let raw = self.disk_file(vm, disk, layer, DiskFormat::Raw);
+        let shared = self.shared_disk(disk);
+        if layer.is_none() && shared.exists() {
+            shared
+        } else if raw.exists() {
+            raw
+        } else {
+            self.disk_file(vm, disk, layer, DiskFormat::Qcow2)
+        }
+    }
+
+    /// The folder of disks that belong to no single VM.
+    #[must_use]
+    pub fn shared(&self) -> PathBuf {
+        self.folder.join("shared")
+    }
+
+    fn shared_disk(&self, disk: DiskId) -> PathBuf {
+        self.shared().join(format!("{disk}.raw"))
     }
 }
 
@@ -190,6 +224,12 @@ impl Paths {
         }
         Ok(path)
     }
+}
+
+/// QEMU's name of the format of a disk's file, by the name that we gave it.
+#[must_use]
+pub fn disk_format(path: &Path) -> &'static str {
+    if path.extension().is_some_and(|e| e == "raw") { "raw" } else { "qcow2" }
 }
 
 /// `path` as text: libvirt and qemu-img take nothing else.

@@ -173,6 +173,7 @@ fn unsign(root: &Root, store: &StoreRef) -> Result<()> {
         let _ = std::fs::remove_dir(f);
     }
     let _ = std::fs::remove_dir(root.vms());
+    let _ = std::fs::remove_dir(root.shared());
     files::remove(&root.signature())?;
     files::sync_folder(root.folder())
 }
@@ -307,7 +308,7 @@ mod tests {
         sign(&root, &gold).unwrap();
         let vm = virga_model::VmId(Uuid::from_u128(7));
         std::fs::create_dir(root.vm(vm)).unwrap();
-        let file = root.disk(vm, virga_model::DiskId(Uuid::from_u128(8)), None);
+        let file = root.disk_there(vm, virga_model::DiskId(Uuid::from_u128(8)), None);
         std::fs::write(&file, "x").unwrap();
         assert!(unsign(&root, &gold).unwrap_err().message.contains("still lies on data store store-1"));
         std::fs::remove_file(&file).unwrap();

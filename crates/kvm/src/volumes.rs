@@ -1,21 +1,21 @@
 //! Disk files; the image cache is [`crate::image_cache`].
 
 use crate::domain_xml::qemu_format;
-use crate::paths::{Paths, Root, text};
-use crate::{Kvm, Result, blocking, files, image_cache, program};
+use crate::paths::{Paths, Root, disk_format, text};
+use crate::provision::{self, Watch};
+use crate::{Kvm, Result, blocking, convert, erase, files, image_cache, program};
 use async_trait::async_trait;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use virga_agent::host::{StoredDisk, Volumes};
-use virga_model::order::ImageRef;
+use virga_agent::host::{NO_VM, StoredDisk, Volumes};
+use virga_model::disk::{DiskFormat, Provisioning};
+use virga_model::order::{ImageRef, Progress, VmOrder};
 use virga_model::vm::DiskSpec;
 use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, SnapshotId, VmId};
 
-/// How long making or growing a disk's file may take.
-const QEMU_IMG: Duration = Duration::from_secs(60);
-/// Address space and processor time of qemu-img.
-const LIMITS: [&str; 2] = ["--as=2147483648", "--cpu=60"];
+/// Address space of qemu-img. It uses little of it, but each of its up to 64 threads reserves a stack and a heap.
+const LIMIT: &str = "--as=8589934592";
 
 /// What the header of a qcow2 file says.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,11 +43,12 @@ fn header(path: &Path) -> Result<Option<Header>> {
     Ok(Some(Header { size_bytes: u64_at(24), backing }))
 }
 
-async fn qemu_img(args: &[&str]) -> Result<String> {
-    let mut all = LIMITS.to_vec();
-    all.extend(["--", "/usr/bin/qemu-img"]);
+/// Runs qemu-img on a file of ours, with as much processor time as it may take time.
+pub(crate) async fn qemu_img(args: &[&str], patience: Duration) -> Result<String> {
+    let cpu = format!("--cpu={}", patience.as_secs());
+    let mut all = vec![LIMIT, &cpu, "--", "/usr/bin/qemu-img"];
     all.extend(args);
-    program::run("/usr/bin/prlimit", &all, QEMU_IMG).await
+    program::run("/usr/bin/prlimit", &all, patience).await
 }
 
 /// A disk's file as it lies there.
@@ -70,13 +71,19 @@ fn list(paths: &Paths) -> Result<Vec<Found>> {
     Ok(out)
 }
 
-/// Every disk file of every VM on a data store.
+/// Every disk file of every VM on a data store, and those of shared disks.
 pub(crate) fn in_store(root: &Root, store: Option<DataStoreId>) -> Result<Vec<Found>> {
     let mut out = Vec::new();
     for folder in entries(&root.vms())? {
         if let Some(vm) = name_of(&folder).and_then(|n| n.parse::<VmId>().ok()) {
             out.extend(of_vm_in(root, store, vm)?);
         }
+    }
+    for path in entries(&root.shared())? {
+        let Some((id, layer)) = name_of(&path).and_then(disk_and_layer) else { continue };
+        // Gone since the folder was read.
+        let Ok(Some(head)) = length(&path) else { continue };
+        out.push(Found { disk: StoredDisk { id, vm: NO_VM, layer, store, size_bytes: head.size_bytes }, path, backing: None });
     }
     out.sort_by_key(|f| (f.disk.vm, f.disk.id, f.disk.layer));
     Ok(out)
@@ -95,7 +102,8 @@ fn of_vm_in(root: &Root, store: Option<DataStoreId>, vm: VmId) -> Result<Vec<Fou
     let mut out = Vec::new();
     for path in entries(&root.vm(vm))? {
         let Some((id, layer)) = name_of(&path).and_then(disk_and_layer) else { continue };
-        let found = match header(&path) {
+        let raw = disk_format(&path) == "raw";
+        let found = match if raw { length(&path) } else { header(&path) } {
             // Removed since the folder was read.
             Err(_) if !path.exists() => continue,
             other => other?,
@@ -109,8 +117,17 @@ fn of_vm_in(root: &Root, store: Option<DataStoreId>, vm: VmId) -> Result<Vec<Fou
     Ok(out)
 }
 
+/// What is known of a raw file. It is not read: all that lies in it is the guest's.
+fn length(path: &Path) -> Result<Option<Header>> {
+    let size_bytes = std::fs::metadata(path).map_err(|e| files::failed("Cannot look at", path, &e))?.len();
+    Ok(Some(Header { size_bytes, backing: None }))
+}
+
 /// Disk and layer by a file's name.
 fn disk_and_layer(name: &str) -> Option<(DiskId, Option<LayerId>)> {
+    if let Some(disk) = name.strip_suffix(".raw") {
+        return Some((disk.parse().ok()?, None));
+    }
     let stem = name.strip_suffix(".qcow2")?;
     match stem.split_once('.') {
         None => Some((stem.parse().ok()?, None)),
@@ -140,22 +157,81 @@ impl Drop for Temporary {
     }
 }
 
+/// What a new file of a disk holds.
+enum Content<'a> {
+    /// Nothing.
+    Empty,
+    /// Nothing of its own: it stands on this file of this format. Whether a guest has it open does not matter.
+    On(&'a Path, &'a str),
+    /// As the first, but the file below is looked at for its size.
+    OnImage(&'a Path, &'a str),
+    /// What lies in this image.
+    Copy(&'a Path, &'a ImageRef),
+}
+
+/// Writes the file `new`, which is not there yet.
+async fn write_new(new: &Path, disk: &DiskSpec, content: Content<'_>, progress: Watch<'_>) -> Result<()> {
+    let (p, size) = (disk.provisioning, disk.size_bytes.to_string());
+    let backing: Vec<&str> = match content {
+        Content::Copy(from, image) => return copy(new, disk, from, image, progress).await,
+        Content::Empty if disk.format == DiskFormat::Raw => return provision::make_raw(new.into(), p, disk.size_bytes, progress).await,
+        Content::Empty => vec![],
+        Content::On(below, format) => vec!["-u", "-b", text(below)?, "-F", format],
+        Content::OnImage(below, format) => vec!["-b", text(below)?, "-F", format],
+    };
+    // What stands on another file grows with what is written.
+    let p = if backing.is_empty() { p } else { Provisioning::Thin };
+    let options = format!("compat=1.1,preallocation={}", provision::preallocation(p));
+    let mut args = vec!["create", "-q", "-f", "qcow2", "-o", &options];
+    args.extend(backing);
+    args.extend(["--", text(new)?, &size]);
+    let work = qemu_img(&args, provision::patience(disk.size_bytes, p));
+    provision::told(provision::TAKING, disk.size_bytes, progress, || provision::allocated_bytes(new), work).await.map(drop)
+}
+
+/// Copies an image into the file `new`, and takes the space that the disk has beyond it.
+async fn copy(new: &Path, disk: &DiskSpec, from: &Path, image: &ImageRef, progress: Watch<'_>) -> Result<()> {
+    let work = convert::copy(from, image, new, disk);
+    provision::told("copying the image", image.virtual_bytes, progress, || provision::allocated_bytes(new), work).await?;
+    if disk.format == DiskFormat::Raw {
+        let (new, p, size) = (new.to_path_buf(), disk.provisioning, disk.size_bytes);
+        let work = move |meter: &provision::Meter| {
+            provision::keep_space(&new, p)?;
+            provision::extend(&new, p, size, meter)
+        };
+        return provision::watched(provision::TAKING, disk.size_bytes - image.virtual_bytes, progress, work).await;
+    }
+    resize(new, disk, image.virtual_bytes, progress).await
+}
+
+/// Grows a qcow2 file that has `now` bytes; one that stands on another takes its space as it is written.
+async fn resize(path: &Path, disk: &DiskSpec, now: u64, progress: Watch<'_>) -> Result<()> {
+    if now >= disk.size_bytes {
+        return Ok(());
+    }
+    let more = disk.size_bytes - now;
+    let seen = path.to_path_buf();
+    let stands = blocking(move || header(&seen)).await?.is_some_and(|h| h.backing.is_some());
+    let p = if stands { Provisioning::Thin } else { disk.provisioning };
+    let (size, option) = (disk.size_bytes.to_string(), format!("--preallocation={}", provision::preallocation(p)));
+    let before = provision::allocated_bytes(path);
+    let args = ["resize", "-q", "-f", "qcow2", &option, "--", text(path)?, &size];
+    let work = qemu_img(&args, provision::patience(more, p));
+    provision::told(provision::TAKING, more, progress, || provision::allocated_bytes(path).saturating_sub(before), work).await.map(drop)
+}
+
 impl Kvm {
-    /// Makes a qcow2 file if it is not there. `backing` are the options of qemu-img for what it stands on.
-    async fn make(&self, root: &Root, vm: VmId, path: PathBuf, size_bytes: u64, backing: &[&str]) -> Result<()> {
+    /// Makes a file of a disk if it is not there.
+    async fn make(&self, root: &Root, vm: VmId, path: PathBuf, disk: &DiskSpec, content: Content<'_>, progress: Watch<'_>) -> Result<()> {
         if tokio::fs::try_exists(&path).await.map_err(|e| files::failed("Cannot look at", &path, &e))? {
             return Ok(());
         }
-        let folder = root.vm(vm);
+        let folder = if path.parent() == Some(&*root.shared()) { root.shared() } else { root.vm(vm) };
         blocking(move || files::folder(&folder, 0o711)).await?;
         // A name of its own, so that two who make the same disk do not disturb each other.
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let new = Temporary(path.with_file_name(format!("{stem}.{}.new", uuid::Uuid::new_v4().simple())));
-        let size = size_bytes.to_string();
-        let mut args = vec!["create", "-q", "-f", "qcow2", "-o", "compat=1.1"];
-        args.extend(backing);
-        args.extend(["--", text(&new.0)?, &size]);
-        qemu_img(&args).await?;
+        write_new(&new.0, disk, content, progress).await?;
         blocking(move || {
             let cannot = |e: std::io::Error| files::failed("Cannot keep", &path, &e);
             let f = std::fs::File::open(&new.0).map_err(cannot)?;
@@ -173,51 +249,48 @@ impl Kvm {
 
 #[async_trait]
 impl Volumes for Kvm {
-    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
+    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         let root = self.root(disk.store).await?;
-        let path = root.disk(vm, disk.id, None);
-        let mut backing = Vec::new();
-        let base;
-        if let Some(i) = image {
-            base = root.image(i.id, i.format);
-            if !base.is_file() {
-                return Err(Error::conflict(format!("The image {} is not in the data store's cache yet.", i.id)));
-            }
-            if disk.size_bytes < i.virtual_bytes {
-                let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
-                return Err(Error::invalid("disks.size_bytes", message));
-            }
-            backing.extend(["-b", text(&base)?, "-F", qemu_format(i.format.on_host())]);
+        let path = root.disk(vm, disk, None);
+        let Some(i) = image else { return self.make(&root, vm, path, disk, Content::Empty, progress).await };
+        let base = root.image(i.id, i.format);
+        if !base.is_file() {
+            return Err(Error::conflict(format!("The image {} is not in the data store's cache yet.", i.id)));
         }
-        self.make(&root, vm, path, disk.size_bytes, &backing).await
+        if disk.size_bytes < i.virtual_bytes {
+            let message = format!("must be at least the image's size, {} bytes", i.virtual_bytes);
+            return Err(Error::invalid("disks.size_bytes", message));
+        }
+        let content = if disk.features().on_image { Content::OnImage(&base, qemu_format(i.format.on_host())) } else { Content::Copy(&base, i) };
+        self.make(&root, vm, path, disk, content, progress).await
     }
 
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
         let root = self.root(disk.store).await?;
-        let below = root.disk(vm, disk.id, below);
+        let below = root.disk(vm, disk, below);
         if !tokio::fs::try_exists(&below).await.map_err(|e| files::failed("Cannot look at", &below, &e))? {
             return Err(Error::host(format!("The file {} that a layer shall stand on is not there.", below.display()))
                 .with_hint("Somebody removed it outside Virga; restore it from a backup."));
         }
-        // A guest may have it open, so that it is not looked into (-u): size and format are known.
-        self.make(&root, vm, root.disk(vm, disk.id, Some(layer)), disk.size_bytes, &["-u", "-b", text(&below)?, "-F", "qcow2"]).await
+        // A guest may have it open, so that it is not looked into: size and format are known.
+        self.make(&root, vm, root.disk(vm, disk, Some(layer)), disk, Content::On(&below, disk_format(&below)), &|_| ()).await
     }
 
-    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
-        let path = self.root(disk.store).await?.disk(vm, disk.id, layer);
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        let path = self.root(disk.store).await?.disk(vm, disk, layer);
+        if disk_format(&path) == "raw" {
+            let (p, size) = (disk.provisioning, disk.size_bytes);
+            return provision::watched(provision::TAKING, size, progress, move |meter| provision::extend(&path, p, size, meter)).await;
+        }
         let seen = path.clone();
         let Some(now) = blocking(move || header(&seen)).await? else {
             return Err(Error::host(format!("The file {} is no qcow2 disk.", path.display())).with_hint("The disk may be damaged; restore it from a backup."));
         };
-        if now.size_bytes >= disk.size_bytes {
-            return Ok(());
-        }
-        let size = disk.size_bytes.to_string();
-        qemu_img(&["resize", "-q", "-f", "qcow2", "--", text(&path)?, &size]).await.map(|_| ())
+        resize(&path, disk, now.size_bytes, progress).await
     }
 
     async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
-        let path = self.root(store).await?.disk(vm, disk, layer);
+        let path = self.root(store).await?.disk_there(vm, disk, layer);
         if !path.exists() {
             return Ok(());
         }
@@ -231,6 +304,24 @@ impl Volumes for Kvm {
 
     async fn memory_remove(&self, vm: VmId, snapshot: SnapshotId) -> Result<()> {
         self.remove_memory(vm, snapshot).await
+    async fn disk_reclaim(&self, order: &VmOrder, disk: &DiskSpec, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<u64> {
+        self.reclaim(order, disk, progress).await
+    }
+
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)> {
+        let path = self.root(store).await?.disk_there(vm, disk, layer);
+        if !path.exists() {
+            return Ok((0, Vec::new()));
+        }
+        self.ensure_not_open(vm, &path).await?;
+        erase::file(path, progress).await
     }
 
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {

@@ -17,120 +17,18 @@ use virga_model::order::{ImageRef, NetworkRef, VmOrder};
 use virga_model::user::ConsoleKind;
 use virga_model::vm::*;
 use virga_model::{ErrorCode, VmId};
-use virga_tests::lab::{Lab, tiny_guest};
+use virga_tests::lab::Lab;
 
-async fn open(lab: &Lab) -> Arc<Kvm> {
-    Kvm::open(Config { libvirt_uri: lab.uri(), store: lab.folder("store"), run: lab.folder("v") }).await.unwrap()
-}
-
-async fn until<F: AsyncFnMut() -> bool>(what: &str, seconds: u64, mut done: F) {
-    let start = Instant::now();
-    while !done().await {
-        assert!(start.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    eprintln!("{what}: {:.1} s", start.elapsed().as_secs_f32());
-}
-
-async fn state(k: &Kvm, vm: VmId) -> VmState {
-    let all = k.domains().await.unwrap();
-    all.ours.iter().find(|d| d.id == vm).map_or(VmState::Absent, |d| d.state)
-}
-
-async fn until_state(k: &Kvm, vm: VmId, s: VmState, seconds: u64) {
-    until(&format!("{vm} {s}"), seconds, async || state(k, vm).await == s).await;
-}
-
-async fn until_agent(k: &Kvm, vm: VmId) -> GuestInfo {
-    let mut info = GuestInfo::default();
-    until("guest agent with an address", 120, async || {
-        info = k.guest_info(vm).await.unwrap();
-        info.agent == AgentState::Connected && !info.ips.is_empty()
-    })
-    .await;
-    info
-}
+use specs::host::{import, in_guest, make, open, state, tiny_order, until, until_agent, until_state};
 
 async fn until_agent_hangs(k: &Kvm, vm: VmId) {
     until("the agent hangs", 30, async || k.guest_info(vm).await.unwrap().agent == AgentState::NotRunning).await;
-}
-
-/// Puts an image into the cache the way a transfer does.
-async fn import(k: &Kvm, bytes: &[u8], n: u128) -> ImageRef {
-    let seen = inspect(&mut &*bytes, bytes.len() as u64).unwrap();
-    let image = ImageRef {
-        id: specs::id(n),
-        format: seen.format,
-        size_bytes: bytes.len() as u64,
-        virtual_bytes: seen.virtual_bytes,
-        sha256: hex::encode(Sha256::digest(bytes)),
-    };
-    for (i, piece) in bytes.chunks(4 << 20).enumerate() {
-        k.image_write(None, &image, (i as u64) * (4 << 20), piece).await.unwrap();
-    }
-    k.image_commit(None, &image).await.unwrap();
-    image
 }
 
 fn iso(marker: u8) -> Vec<u8> {
     let mut b = virga_tests::images::iso_of(1 << 20);
     b[0xf000] = marker;
     b
-}
-
-async fn tiny_order(k: &Kvm, n: u128, name: &str) -> VmOrder {
-    let image = import(k, &std::fs::read(tiny_guest()).unwrap(), 0xa0).await;
-    let mut o = specs::order(n, name);
-    o.spec.disks[0].size_bytes = image.virtual_bytes.max(64 << 20);
-    o.images = vec![image];
-    o.spec.nics = vec![specs::nic(n, 0xc0, NicModel::Virtio)];
-    o
-}
-
-async fn make(k: &Kvm, o: &VmOrder) -> String {
-    for n in &o.networks {
-        k.network_ensure(n).await.unwrap();
-    }
-    for d in &o.spec.disks {
-        k.disk_ensure(o.id, d, d.image.and_then(|i| o.images.iter().find(|r| r.id == i))).await.unwrap();
-    }
-    k.define(o).await.unwrap()
-}
-
-/// Runs a command in the guest through its agent.
-async fn in_guest(lab: &Lab, vm: VmId, script: &str) -> String {
-    let ask = |v: Value| serde_json::from_str::<Value>(&lab.virsh_ok(&["qemu-agent-command", &vm.to_string(), &v.to_string()])).unwrap();
-    let started = ask(serde_json::json!({"execute":"guest-exec","arguments":{"path":"/bin/sh","arg":["-c",script],"capture-output":true}}));
-    let mut printed = None;
-    until(&format!("{script} in the guest"), 30, async || {
-        let s = ask(serde_json::json!({"execute":"guest-exec-status","arguments":{"pid":started["return"]["pid"]}}));
-        printed = (s["return"]["exited"] == true).then(|| base64_lite::decode(s["return"]["out-data"].as_str().unwrap_or_default()));
-        printed.is_some()
-    })
-    .await;
-    printed.unwrap_or_default()
-}
-
-mod base64_lite {
-    pub fn decode(text: &str) -> String {
-        let value = |c: u8| match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            _ => 63,
-        };
-        let (mut bits, mut have, mut out) = (0u32, 0, Vec::new());
-        for c in text.bytes().filter(|c| *c != b'=') {
-            bits = bits << 6 | u32::from(value(c));
-            have += 6;
-            if have >= 8 {
-                have -= 8;
-                out.push((bits >> have) as u8);
-            }
-        }
-        String::from_utf8_lossy(&out).into_owned()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,7 +173,7 @@ async fn hot_plug(lab: &Lab, k: &Kvm, o: &mut VmOrder) {
 
     for (n, bus) in [(1, DiskBus::Virtio), (2, DiskBus::Scsi), (3, DiskBus::Usb)] {
         let mut d = DiskSpec { size_bytes: 32 << 20, ..specs::disk(n, None, bus, DiskCache::Directsync) };
-        k.disk_ensure(vm, &d, None).await.unwrap();
+        k.disk_ensure(vm, &d, None, &|_| ()).await.unwrap();
         twice(o, Change::AttachDisk(d.clone())).await;
         let serial = d.id.0.simple().to_string().split_off(12);
         // The tiny guest has no USB driver.
@@ -487,20 +385,20 @@ async fn images_and_disks_are_kept_whole() {
 
     let vm: VmId = specs::id(0x31);
     let mut d = DiskSpec { size_bytes: 1 << 20, ..specs::disk(1, Some(0xa2), DiskBus::Virtio, DiskCache::None) };
-    k.disk_ensure(vm, &d, Some(&raw)).await.unwrap();
+    k.disk_ensure(vm, &d, Some(&raw), &|_| ()).await.unwrap();
     let path = lab.folder("store/vms").join(vm.to_string()).join(format!("{}.qcow2", d.id));
     let before = std::fs::read(&path).unwrap();
-    k.disk_ensure(vm, &d, Some(&raw)).await.unwrap();
+    k.disk_ensure(vm, &d, Some(&raw), &|_| ()).await.unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), before, "an existing disk is never touched");
     assert_eq!(k.disks().await.unwrap(), [StoredDisk { id: d.id, vm, layer: None, store: None, size_bytes: 1 << 20 }]);
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no left-overs");
     d.size_bytes = 2 << 20;
-    k.disk_grow(vm, &d, None).await.unwrap();
-    k.disk_grow(vm, &d, None).await.unwrap();
+    k.disk_grow(vm, &d, None, &|_| ()).await.unwrap();
+    k.disk_grow(vm, &d, None, &|_| ()).await.unwrap();
     assert_eq!(k.disks().await.unwrap()[0].size_bytes, 2 << 20);
     assert_eq!(k.image_remove(raw.id).await.unwrap_err().code, ErrorCode::Conflict);
     let small = DiskSpec { size_bytes: 1024, ..specs::disk(2, Some(0xa2), DiskBus::Virtio, DiskCache::None) };
-    assert_eq!(k.disk_ensure(vm, &small, Some(&raw)).await.unwrap_err().code, ErrorCode::Invalid);
+    assert_eq!(k.disk_ensure(vm, &small, Some(&raw), &|_| ()).await.unwrap_err().code, ErrorCode::Invalid);
     k.disk_remove(vm, None, d.id, None).await.unwrap();
     k.disk_remove(vm, None, d.id, None).await.unwrap();
     k.image_remove(raw.id).await.unwrap();

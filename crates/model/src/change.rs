@@ -42,7 +42,7 @@ pub enum Change {
         /// The disk as it will be.
         disk: DiskSpec,
     },
-    /// Same disk, other bus or cache.
+    /// Same disk, other bus, cache or discard mode.
     RemodelDisk {
         /// The disk as it will be.
         disk: DiskSpec,
@@ -147,7 +147,7 @@ fn disks(from: &VmSpec, to: &VmSpec, out: &mut Vec<Change>) {
                 if d.limits != o.limits {
                     out.push(Change::LimitDisk { disk: d.clone() });
                 }
-                if (d.bus, d.cache) != (o.bus, o.cache) {
+                if (d.bus, d.cache, d.discard) != (o.bus, o.cache, o.discard) {
                     out.push(Change::RemodelDisk { disk: d.clone() });
                 }
             }
@@ -187,6 +187,7 @@ impl Change {
             }
             Change::Memory { .. } => When::Live,
             Change::AttachDisk(d) | Change::DetachDisk(d) if !d.bus.hot_plug() => later("IDE disks cannot be plugged while the guest runs"),
+            Change::GrowDisk { disk } if !disk.features().grow_online => later("a thick qcow2 disk takes its space while the VM is off"),
             Change::AttachDisk(_) | Change::DetachDisk(_) | Change::GrowDisk { .. } | Change::LimitDisk { .. } | Change::TakeLayer(_) => When::Live,
             // What a guest writes goes where it went at its start.
             Change::DiskMode { disk } => {
@@ -194,7 +195,7 @@ impl Change {
                 let was = running.disks.iter().find(|d| d.id == disk.id).is_some_and(nonpersistent);
                 if was == nonpersistent(disk) { When::Live } else { later("a non-persistent disk gets its layer when the guest starts") }
             }
-            Change::RemodelDisk { .. } => later("bus and cache mode are fixed while the guest runs"),
+            Change::RemodelDisk { .. } => later("bus, cache and discard mode are fixed while the guest runs"),
             Change::AttachNic(_) | Change::DetachNic(_) | Change::UpdateNic { .. } | Change::ChangeMedia(_) => When::Live,
             Change::RemodelNic { .. } => later("model and address of a NIC are fixed while the guest runs"),
             Change::Drives => later("optical drives cannot be plugged while the guest runs"),
@@ -216,7 +217,7 @@ impl Change {
             Change::TakeLayer(l) if l.memory.is_some() => format!("store the memory and freeze the disks (layer {})", l.id),
             Change::TakeLayer(l) => format!("freeze the disks (layer {})", l.id),
             Change::LimitDisk { disk } => format!("disk {}: limits {}", disk.id, disk.limits),
-            Change::RemodelDisk { disk } => format!("disk {}: bus {}, cache {}", disk.id, disk.bus, disk.cache),
+            Change::RemodelDisk { disk } => format!("disk {}: bus {}, cache {}, discard {}", disk.id, disk.bus, disk.cache, disk.discard),
             Change::AttachNic(n) => format!("attach NIC {}", n.mac),
             Change::DetachNic(n) => format!("detach NIC {}", n.mac),
             Change::UpdateNic { nic } => format!("NIC {}: network or link", nic.mac),
@@ -245,6 +246,9 @@ pub fn check_edit(from: &VmSpec, to: &VmSpec) -> Result<(), crate::Error> {
             c.that(d.size_bytes >= o.size_bytes, format!("disks[{i}].size_bytes"), "a disk cannot shrink");
             let in_snapshots = from.layers.list.is_empty() || d.mode == o.mode;
             c.that(in_snapshots, format!("disks[{i}].mode"), "cannot change while the VM has snapshots; delete them first");
+            c.that(d.provisioning == o.provisioning, format!("disks[{i}].provisioning"), "cannot change; attach a new disk");
+            c.that(d.sharing == o.sharing, format!("disks[{i}].sharing"), "cannot change; attach a new disk");
+            c.that(d.format == o.format, format!("disks[{i}].format"), "cannot change; attach a new disk");
             c.that(d.store == o.store, format!("disks[{i}].store"), "the data store of a disk does not change by an edit; move the disk");
             c.that(d.image == o.image, format!("disks[{i}].image"), "the image of a disk cannot change; attach a new disk");
         }
@@ -272,6 +276,10 @@ mod tests {
             cache: DiskCache::None,
             mode: DiskMode::Dependent,
             limits: crate::disk::DiskLimits::default(),
+            provisioning: Default::default(),
+            format: Default::default(),
+            discard: Default::default(),
+            sharing: Default::default(),
             store: None,
         }
     }

@@ -265,6 +265,15 @@ pub struct TaskDoc {
     /// For a batch: how many VMs were asked for, and those refused at once.
     #[serde(default)]
     pub batch: Option<Batch>,
+    /// For an edit that reclaims space of a disk: the generation of the wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reclaim: Option<i64>,
+    /// Disks are overwritten before they are removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erase: bool,
+    /// What is to be told at the end beside that it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
 }
 
 /// Why a task goes back to where it was.

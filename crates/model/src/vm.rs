@@ -2,7 +2,7 @@
 //! that orders the two.
 
 use crate::cloud_init::CloudInit;
-use crate::disk::DiskLimits;
+use crate::disk::{Discard, DiskFormat, DiskLimits, DiskWork, DiskWorkDone, Erase, Provisioning, Sharing};
 use crate::error::{Check, Error};
 use crate::layer::{Layers, SESSION};
 use crate::{DataStoreId, DiskId, HostId, ImageId, LayerId, NetworkId, NicId, Time, UserId, VmId};
@@ -63,6 +63,9 @@ pub struct VmSpec {
     /// Disks that were detached and keep their data, until they are attached again or removed (DSK-20).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detached: Vec<DiskSpec>,
+    /// What the host has still to do to disk files. Only operations on disks change it.
+    #[serde(default, skip_serializing_if = "DiskWork::is_none")]
+    pub disk_work: DiskWork,
 }
 
 fn default_boot() -> Vec<BootDevice> {
@@ -165,6 +168,18 @@ pub struct DiskSpec {
     /// How much it may do (QOS-08).
     #[serde(default, skip_serializing_if = "DiskLimits::is_none")]
     pub limits: DiskLimits,
+    /// When it takes its space (DSK-02 to DSK-05).
+    #[serde(default)]
+    pub provisioning: Provisioning,
+    /// Format of its base file.
+    #[serde(default)]
+    pub format: DiskFormat,
+    /// What becomes of blocks that the guest gives back.
+    #[serde(default)]
+    pub discard: Discard,
+    /// Whether several VMs may be bound to it.
+    #[serde(default)]
+    pub sharing: Sharing,
     /// The data store that it lies on; none: the local store of the VM's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<DataStoreId>,
@@ -338,13 +353,8 @@ impl VmSpec {
         let ide = self.disks.iter().filter(|d| d.bus == DiskBus::Ide).count() + self.cdroms.len();
         c.that(ide <= 5, "disks", "IDE disks and optical drives together: at most 5 (the sixth port is for cloud-init)");
         for (i, d) in self.disks.iter().enumerate() {
-            c.that(
-                (1 << 20..=DISK_BYTES_MAX).contains(&d.size_bytes) && d.size_bytes.is_multiple_of(512),
-                format!("disks[{i}].size_bytes"),
-                "must be 1 MiB to 64 TiB in steps of 512 bytes",
-            );
+            d.check(c, &format!("disks[{i}]"));
             c.that(!self.disks[..i].iter().any(|o| o.id == d.id), format!("disks[{i}].id"), "stands twice");
-            c.nested(&format!("disks[{i}].limits"), d.limits.check());
         }
         for (i, n) in self.nics.iter().enumerate() {
             c.that(mac_is_valid(&n.mac), format!("nics[{i}].mac"), "must be a unicast address such as 52:54:00:12:34:56");
@@ -497,6 +507,11 @@ word!(VmState);
 word!(DiskBus);
 word!(DiskCache);
 word!(DiskMode);
+word!(Provisioning);
+word!(DiskFormat);
+word!(Discard);
+word!(Sharing);
+word!(Erase);
 word!(NicModel);
 word!(Firmware);
 
@@ -612,6 +627,9 @@ pub struct Observed {
     /// Stored memory of the VM's snapshots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memories: Vec<crate::snapshot::StoredMemory>,
+    /// What became of the work on disk files that was asked for last.
+    #[serde(default, skip_serializing_if = "DiskWorkDone::is_none")]
+    pub disk_work: DiskWorkDone,
 }
 
 /// A difference between what Virga ordered and what is there, made by somebody else.
@@ -714,6 +732,7 @@ mod tests {
             cloud_init: None,
             layers: Layers::default(),
             detached: vec![],
+            disk_work: DiskWork::default(),
         };
         s.normalize();
         s

@@ -23,11 +23,13 @@ pub(crate) struct SimFile {
     pub(crate) below: Option<LayerId>,
     /// Numbers that guests wrote into it.
     pub(crate) written: BTreeSet<u64>,
+    /// It takes its whole size from the store.
+    pub(crate) thick: bool,
 }
 
 impl SimFile {
     pub(crate) fn new(stored: StoredDisk, below: Option<LayerId>) -> SimFile {
-        SimFile { stored, below, written: BTreeSet::new() }
+        SimFile { stored, below, written: BTreeSet::new(), thick: false }
     }
 }
 

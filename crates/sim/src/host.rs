@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
-use virga_agent::host::{Asked, Clock, Domain, Domains, Duplex, Facts, Hypervisor, Networks, Result, Started, StoredDisk, Volumes};
+use virga_agent::host::{Asked, Clock, Domain, Domains, Duplex, Facts, Hypervisor, NO_VM, Networks, Result, Started, StoredDisk, Volumes};
 use virga_model::change::Change;
+use virga_model::disk::{Provisioning, Sharing};
 use virga_model::host::{HostCpu, HostFacts};
 use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
@@ -54,6 +55,10 @@ pub struct Faults {
     pub hypervisor_hangs: bool,
     /// Merging layers fails with this text.
     pub merge_fails: Option<String>,
+    /// Reclaiming space fails with this text.
+    pub reclaim_fails: Option<String>,
+    /// Overwriting a disk fails with this text.
+    pub erase_fails: Option<String>,
     /// The store has no room: none is reported, and making a disk fails.
     pub store_full: bool,
     /// What is wrong with shared data stores, by the path of each, on this machine alone.
@@ -557,7 +562,11 @@ impl Hypervisor for SimHost {
 
 #[async_trait]
 impl Volumes for SimHost {
-    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
+    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        let thick = disk.provisioning != Provisioning::Thin;
+        if thick {
+            progress(Progress { step: "taking the space of the disk".into(), done: 0, total: disk.size_bytes, unit: "bytes".into() });
+        }
         self.clock.sleep_ms(STEP_MS).await;
         self.store_usable(disk.store, disk.size_bytes).await?;
         let cached = self.cached(disk.store)?;
@@ -573,9 +582,9 @@ impl Volumes for SimHost {
         if image.is_some_and(|i| !cached.contains(&i.id)) {
             return Err(Error::internal("The image is not in the cache."));
         }
-        w.files
-            .entry((disk.id, None))
-            .or_insert_with(|| SimFile::new(StoredDisk { id: disk.id, vm, layer: None, store: disk.store, size_bytes: disk.size_bytes }, None));
+        let vm = if disk.sharing == Sharing::Shared { NO_VM } else { vm };
+        let stored = StoredDisk { id: disk.id, vm, layer: None, store: disk.store, size_bytes: disk.size_bytes };
+        w.files.entry((disk.id, None)).or_insert_with(|| SimFile { thick, ..SimFile::new(stored, None) });
         drop(w);
         self.take_room(disk.store, disk.id, disk.size_bytes);
         Ok(())
@@ -596,12 +605,48 @@ impl Volumes for SimHost {
         Ok(())
     }
 
-    async fn disk_grow(&self, _vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
+    async fn disk_grow(&self, _vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, _: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         self.store_usable(disk.store, 0).await?;
         if let Some(f) = self.world().files.get_mut(&(disk.id, layer)) {
             f.stored.size_bytes = f.stored.size_bytes.max(disk.size_bytes);
         }
         Ok(())
+    }
+
+    async fn disk_reclaim(&self, order: &VmOrder, disk: &DiskSpec, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<u64> {
+        progress(Progress { step: "reclaiming the space of a disk".into(), done: 0, total: disk.size_bytes, unit: "bytes".into() });
+        self.clock.sleep_ms(STEP_MS).await;
+        let fails = self.world().faults.reclaim_fails.clone();
+        self.note(format!("disk_reclaim {} {}", order.id, disk.id));
+        // Of what is used half is found to be free.
+        fails.map_or(Ok(disk.size_bytes / DISK_USE / 2), |why| Err(Error::host(why)))
+    }
+
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)> {
+        self.store_usable(store, 0).await?;
+        let size = self.world().files.get(&(disk, layer)).map_or(0, |f| f.stored.size_bytes);
+        progress(Progress { step: "overwriting a disk".into(), done: 0, total: size, unit: "bytes".into() });
+        self.clock.sleep_ms(STEP_MS).await;
+        let there = {
+            let mut w = self.world();
+            if let Some(why) = &w.faults.erase_fails {
+                return Err(Error::host(why.clone()));
+            }
+            if w.is_open(vm, (disk, layer)) {
+                return Err(Error::conflict("The running guest uses this file of a disk, so it is not removed."));
+            }
+            w.files.remove(&(disk, layer)).is_some()
+        };
+        self.note(format!("disk_erase {vm}"));
+        let doubt = "the medium of a simulated machine is memory".to_string();
+        Ok(if there { (size, vec![doubt]) } else { (0, Vec::new()) })
     }
 
     async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
@@ -703,7 +748,12 @@ impl Networks for SimHost {
 impl Facts for SimHost {
     async fn facts(&self) -> Result<HostFacts> {
         let w = self.world();
-        let used: u64 = w.files.values().filter(|f| f.stored.layer.is_none() && f.stored.store.is_none()).map(|f| f.stored.size_bytes / DISK_USE).sum();
+        let used: u64 = w
+            .files
+            .values()
+            .filter(|f| f.stored.layer.is_none() && f.stored.store.is_none())
+            .map(|f| if f.thick { f.stored.size_bytes } else { f.stored.size_bytes / DISK_USE })
+            .sum();
         let free = if w.faults.store_full { 0 } else { self.facts.store_free_bytes.saturating_sub(used) };
         Ok(HostFacts { store_free_bytes: free, networks: w.networks.iter().copied().collect(), ..self.facts.clone() })
     }

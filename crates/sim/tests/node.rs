@@ -119,6 +119,10 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        provisioning: Default::default(),
+        format: Default::default(),
+        discard: Default::default(),
+        sharing: Default::default(),
         store: None,
     };
     VmOrder {
@@ -415,6 +419,103 @@ async fn a_newer_order_overtakes_one_that_waits_for_the_guest() {
     assert_eq!((r.state, r.settled), (VmState::Running, false));
     let r = lab.bring(&order(1, 3, Desired::Stopped)).await.observed;
     assert_eq!((r.state, r.settled), (VmState::Stopped, true));
+}
+
+/// W-40: an agent that is killed while it overwrites goes on, and tells what it did and what may be left.
+#[tokio::test]
+async fn a_disk_that_leaves_is_overwritten_and_that_is_told() {
+    let mut lab = Lab::new().await;
+    let first = order(1, 1, Desired::Running);
+    lab.bring(&first).await;
+    let mut edit = VmOrder { generation: 2, ..first.clone() };
+    let disk = edit.spec.disks.remove(0).id;
+    edit.keep_disks = vec![disk];
+    edit.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false, store: None }];
+    let r = lab.bring(&edit).await.observed;
+    assert!(r.disk_work.is_none() && lab.host.disk_files().len() == 1, "kept until the edit is known to have succeeded");
+    lab.host.set_faults(|f| f.erase_fails = Some("no".into()));
+    edit.generation = 3;
+    edit.keep_disks.clear();
+    let r = lab.bring(&edit).await.observed;
+    assert!(r.error.is_some() && lab.host.disk_files().len() == 1, "what could not be overwritten is not removed");
+    lab.host.set_faults(|f| f.erase_fails = None);
+    lab.restart_agent().await;
+    edit.generation = 4;
+    let r = lab.bring(&edit).await.observed;
+    assert!(r.settled && r.error.is_none() && lab.host.disk_files().is_empty());
+    assert_eq!((r.disk_work.erased.len(), r.disk_work.erased[0].disk, r.disk_work.erased[0].bytes), (1, disk, 1 << 30));
+    assert!(!r.disk_work.erased[0].left.is_empty() && !lab.host.log().iter().any(|l| l.contains("disk_remove")));
+    // The report stays until something else leaves.
+    let mut next = VmOrder { generation: 5, ..edit };
+    next.spec.disk_work = DiskWork::default();
+    assert!(lab.bring(&next).await.observed.disk_work.erased.is_empty());
+}
+
+#[tokio::test]
+async fn a_vm_that_goes_securely_leaves_no_file_that_was_not_overwritten() {
+    let lab = Lab::new().await;
+    let first = order(1, 1, Desired::Running);
+    lab.bring(&first).await;
+    let mut gone = VmOrder { generation: 2, desired: Desired::Absent, ..first.clone() };
+    gone.spec.disk_work.leaving = first.spec.disks.iter().map(|d| Leaving { disk: d.id, erase: Erase::Secure, shared: false, store: None }).collect();
+    let r = lab.bring(&gone).await.observed;
+    assert_eq!((r.state, r.settled, r.disk_work.erased.len()), (VmState::Absent, true, 1));
+    assert!(lab.host.is_empty() && lab.host.log().iter().any(|l| l.contains("disk_erase")));
+}
+
+/// DSK-08: the same wish is done once, whoever asks again and whoever is killed.
+#[tokio::test]
+async fn space_is_reclaimed_once_for_each_wish() {
+    let mut lab = Lab::new().await;
+    let first = order(1, 1, Desired::Stopped);
+    lab.bring(&first).await;
+    let mut wish = VmOrder { generation: 2, ..first.clone() };
+    wish.spec.disk_work.reclaim = Some(Reclaim { disk: first.spec.disks[0].id, generation: 2 });
+    let r = lab.bring(&wish).await.observed;
+    assert_eq!(r.disk_work.reclaimed.as_ref().map(|d| (d.generation, d.bytes > 0)), Some((2, true)));
+    lab.restart_agent().await;
+    let again = VmOrder { generation: 3, ..wish.clone() };
+    assert!(lab.bring(&again).await.observed.settled);
+    let done = || lab.host.log().iter().filter(|l| l.contains("disk_reclaim")).count();
+    assert_eq!(done(), 1);
+    lab.host.set_faults(|f| f.reclaim_fails = Some("the guest agent refuses".into()));
+    let mut other = VmOrder { generation: 4, ..wish };
+    other.spec.disk_work.reclaim = Some(Reclaim { disk: first.spec.disks[0].id, generation: 4 });
+    assert!(lab.bring(&other).await.observed.error.is_some());
+    assert_eq!(done(), 2);
+}
+
+/// DSK-14: the file of a shared disk is of no VM, and goes when an order says that this VM was the last.
+#[tokio::test]
+async fn a_shared_disk_outlives_the_vm_that_made_it() {
+    let lab = Lab::new().await;
+    let shared = DiskSpec {
+        id: DiskId(Uuid::from_u128(0x5a)),
+        image: None,
+        sharing: Sharing::Shared,
+        format: DiskFormat::Raw,
+        provisioning: Provisioning::ThickLazy,
+        mode: DiskMode::IndependentPersistent,
+        ..order(1, 1, Desired::Running).spec.disks[0].clone()
+    };
+    for n in [1, 2] {
+        let mut o = order(n, 1, Desired::Running);
+        o.spec.disks.push(shared.clone());
+        assert!(lab.bring(&o).await.observed.error.is_none());
+    }
+    let there = || lab.host.disk_files().iter().any(|(d, _)| *d == shared.id);
+    let gone = order(1, 2, Desired::Absent);
+    lab.bring(&gone).await;
+    assert!(there(), "the other one has it");
+    let mut last = order(2, 2, Desired::Running);
+    last.spec.disk_work.leaving = vec![Leaving { disk: shared.id, erase: Erase::Normal, shared: true, store: None }];
+    last.keep_disks = vec![shared.id];
+    lab.bring(&last).await;
+    assert!(there(), "kept for the way back");
+    last.generation = 3;
+    last.keep_disks.clear();
+    assert!(lab.bring(&last).await.observed.settled);
+    assert!(!there());
 }
 
 const GOLD: &str = "/srv/gold";

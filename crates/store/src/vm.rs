@@ -14,7 +14,7 @@ use uuid::Uuid;
 use virga_model::filter::Filter;
 use virga_model::role::Visible;
 use virga_model::vm::{Desired, Observed, Vm, VmSpec, VmState};
-use virga_model::{HostId, VmId};
+use virga_model::{DiskId, HostId, VmId};
 
 const STATES: &[&str] = &["unknown", "absent", "stopped", "running", "paused", "hibernated", "crashed"];
 const DESIRED: &[&str] = &["running", "paused", "hibernated", "stopped", "absent"];
@@ -427,6 +427,20 @@ pub async fn ids(tx: &mut Tx) -> Result<HashSet<VmId>, StoreError> {
 /// What the database says.
 pub async fn on_host(tx: &mut Tx, host: HostId) -> Result<Vec<Vm>, StoreError> {
     tx.all("SELECT * FROM vm WHERE host_id = $1 ORDER BY id", args![host]).await?.iter().map(read).collect()
+}
+
+/// The VMs in whose present or former specification a disk stands. It reads every row's documents: for what is rare.
+///
+/// # Errors
+/// What the database says.
+pub async fn with_disk(tx: &mut Tx, disk: DiskId) -> Result<Vec<Vm>, StoreError> {
+    let holds = format!("%{disk}%");
+    let sql = "SELECT * FROM vm WHERE spec LIKE $1 OR former_spec LIKE $1 ORDER BY id";
+    let mut all: Vec<Vm> = tx.all(sql, args![holds]).await?.iter().map(read).collect::<Result<_, _>>()?;
+    // The text may stand elsewhere, too.
+    let has = |s: &VmSpec| s.disks.iter().any(|d| d.id == disk);
+    all.retain(|v| has(&v.spec) || v.former_spec.as_ref().is_some_and(has));
+    Ok(all)
 }
 
 /// All VMs that have a host, as placement needs them.

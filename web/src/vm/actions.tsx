@@ -277,12 +277,21 @@ const REMOVE: Action<Vm> = {
       typeName: true,
       // A batch deletes what is off, and says so of the others.
       options:
-        vms.length === 1 && vms.some((v) => ['running', 'paused'].includes(stateOf(v)))
-          ? [{ key: 'force', label: 'vm.option.running' }]
+        vms.length === 1
+          ? [
+              ...(vms.some((v) => ['running', 'paused'].includes(stateOf(v)))
+                ? [{ key: 'force', label: 'vm.option.running' as Key }]
+                : []),
+              { key: 'erase', label: 'vm.option.erase' },
+            ]
           : undefined,
     }
   },
-  run: async (vm, choices) => api.delete('/v1/vms/{vm}', { path: { vm: vm.id }, query: { force: choices.force ?? false } }),
+  run: async (vm, choices) =>
+    api.delete('/v1/vms/{vm}', {
+      path: { vm: vm.id },
+      query: { force: choices.force ?? false, erase: choices.erase ? 'secure' : undefined },
+    }),
   ...many('delete'),
 }
 

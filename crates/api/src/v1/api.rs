@@ -398,6 +398,15 @@ pub trait VirgaApi {
         body: TypedBody<DiskUpdate>,
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
+    /// Brings space of a thin disk that its guest does not use back to the store.
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/disks/{disk}/reclaim", tags = ["vm"] }]
+    async fn vm_disk_reclaim(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmDiskPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
     /// Detaches and removes a disk; with `keep` its data stays until it is attached again or removed.
     #[endpoint { method = DELETE, path = "/v1/vms/{vm}/disks/{disk}", tags = ["vm"] }]
     async fn vm_disk_detach(

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use virga_model::cloud_init::CloudInit;
-use virga_model::disk::DiskLimits;
+use virga_model::disk::{Discard, DiskFormat, DiskLimits, Erase, Provisioning, Sharing};
 use virga_model::stats::Sample;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{BootDevice, CpuMode, Desired, DiskBus, DiskCache, DiskMode, Firmware, NicModel, Observed, VmSpec};
@@ -176,6 +176,24 @@ pub struct DiskCreate {
     /// How much it may do; no limits when left out.
     #[serde(default)]
     pub limits: Option<DiskLimits>,
+    /// When it takes its space; thin (as it is written) when left out.
+    #[serde(default)]
+    pub provisioning: Option<Provisioning>,
+    /// Format of its file; qcow2 for a thin disk and raw for a thick one when left out. A disk from an image that is raw or
+    /// thick is a copy of the image, others stand on it.
+    #[serde(default)]
+    pub format: Option<DiskFormat>,
+    /// What becomes of blocks that the guest gives back; off (they stay with the disk) when left out.
+    #[serde(default)]
+    pub discard: Option<Discard>,
+    /// Whether several VMs may be bound to it; ordinary (one VM) when left out. A shared disk is raw, thick and
+    /// independent_persistent, and bypasses the host's page cache.
+    #[serde(default)]
+    pub sharing: Option<Sharing>,
+    /// Id of a shared disk of another VM on the same host, to be bound to this VM, too. Beside it only bus, cache and limits
+    /// can be given. Not when a VM is made.
+    #[serde(default)]
+    pub existing: Option<DiskId>,
     /// Data store (name or id) that it lies on; `local` for the local one of the VM's host. Virga chooses when left out.
     #[serde(default)]
     pub data_store: Option<String>,
@@ -259,6 +277,9 @@ pub struct DiskUpdate {
     /// How much it may do, as a whole: what is left out within is not limited any more.
     #[serde(default)]
     pub limits: Option<DiskLimits>,
+    /// What becomes of blocks that the guest gives back.
+    #[serde(default)]
+    pub discard: Option<Discard>,
 }
 
 /// Changes of a network interface.
@@ -440,6 +461,21 @@ pub struct ConsolePath {
     pub ticket: String,
 }
 
+/// Parameters of a disk's detachment.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiskDetachQuery {
+    /// How its data goes: normal (its files are removed) when left out, or secure (overwritten before).
+    #[serde(default)]
+    pub erase: Option<Erase>,
+    /// Keep its data, so that it can be attached again. Only for disks that snapshots leave out.
+    #[serde(default)]
+    pub keep: Option<bool>,
+    /// Answer with the plan and change nothing.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+}
+
 /// Parameters of a VM's removal.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -450,16 +486,7 @@ pub struct VmDeleteQuery {
     /// Answer with the plan and change nothing.
     #[serde(default)]
     pub dry_run: Option<bool>,
-}
-
-/// Parameters of a disk's detaching.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DiskDetachQuery {
-    /// Keep its data, so that it can be attached again. Only for disks that snapshots leave out.
+    /// How the data of its disks goes: normal (files are removed) when left out, or secure (overwritten before).
     #[serde(default)]
-    pub keep: Option<bool>,
-    /// Answer with the plan and change nothing.
-    #[serde(default)]
-    pub dry_run: Option<bool>,
+    pub erase: Option<Erase>,
 }

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::args::{Change, Consent};
 use crate::client::json;
-use crate::client::types::{DiskBus, DiskCache, DiskCreate, DiskLimits, DiskMode, DiskUpdate};
+use crate::client::types::{Discard, DiskBus, DiskCache, DiskCreate, DiskFormat, DiskLimits, DiskMode, DiskUpdate, Erase, Provisioning, Sharing};
 use crate::column::{Column, Kind, col, wide};
 use crate::error::{Exit, Failure, Result};
 use crate::json::{items, text};
@@ -19,7 +19,11 @@ pub(crate) const COLUMNS: &[Column] = &[
     col("size", "size_bytes", Kind::Bytes),
     col("bus", "bus", Kind::Text),
     col("cache", "cache", Kind::Text),
+    col("kind", "provisioning", Kind::Text),
+    col("format", "format", Kind::Text),
     wide("mode", "mode", Kind::Text),
+    wide("discard", "discard", Kind::Text),
+    wide("sharing", "sharing", Kind::Text),
     wide("image", "image", Kind::Text),
     wide("store", "store", Kind::Text),
 ];
@@ -31,9 +35,11 @@ pub(crate) enum Command {
     List(List),
     /// Make and attach a disk.
     Attach(Attach),
-    /// Grow a disk, or change its bus, cache mode, mode or limits.
+    /// Grow a disk, or change its bus, cache mode, mode, limits or discard mode.
     Update(Update),
-    /// Detach and remove a disk; with --keep its data stays.
+    /// Bring space of a thin disk that its guest does not use back to the store.
+    Reclaim(ReclaimArgs),
+    /// Detach and remove a disk; with --keep its data stays. One that other VMs are bound to is only detached.
     Detach(Detach),
     /// Attach a disk again that was detached with --keep.
     Reattach(Reattach),
@@ -50,13 +56,13 @@ pub(crate) struct List {
 /// Options of `attach`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  virga vm disk attach web-1 --size 50GiB\n  virga vm disk attach web-1 --size 50GiB --bus scsi --cache none\n  virga vm disk attach web-1 --image data-set"
+    after_help = "Examples:\n  virga vm disk attach web-1 --size 50GiB\n  virga vm disk attach web-1 --size 50GiB --bus scsi --cache none\n  virga vm disk attach web-1 --image data-set\n  virga vm disk attach db-1 --size 200GiB --provisioning thick_eager\n  virga vm disk attach db-1 --size 20GiB --sharing shared\n  virga vm disk attach db-2 --existing 0198f4c2-7a10-7c00-8000-0123456789ab"
 )]
 pub(crate) struct Attach {
     /// Name or id of the VM.
     vm: String,
     /// Size; the image's when left out.
-    #[arg(long, value_parser = human::parse_size, required_unless_present = "image")]
+    #[arg(long, value_parser = human::parse_size, required_unless_present_any = ["image", "existing"])]
     size: Option<u64>,
     /// Image that it starts from; empty when left out.
     #[arg(long)]
@@ -77,6 +83,21 @@ pub(crate) struct Attach {
     /// Limits, e.g. iops=500,rate=100MiB,burst-iops=2000,burst=30; none takes them away.
     #[arg(long, value_parser = spec::limits)]
     limits: Option<DiskLimits>,
+    /// thin (takes space as it is written), thick_lazy (takes all at once) or thick_eager (and zeros are written).
+    #[arg(long, value_parser = spec::provisioning)]
+    provisioning: Option<Provisioning>,
+    /// qcow2 or raw; qcow2 for a thin disk and raw for a thick one when left out.
+    #[arg(long, value_parser = spec::disk_format)]
+    format: Option<DiskFormat>,
+    /// off (blocks that the guest gives back stay with the disk) or unmap (they go back to the store).
+    #[arg(long, value_parser = spec::discard)]
+    discard: Option<Discard>,
+    /// ordinary (for this VM alone) or shared (several VMs may be bound to it).
+    #[arg(long, value_parser = spec::sharing)]
+    sharing: Option<Sharing>,
+    /// Id of a shared disk of another VM on the same host, to be bound to this VM, too.
+    #[arg(long, value_name = "DISK", conflicts_with_all = ["size", "image", "mode", "provisioning", "format", "discard", "sharing"])]
+    existing: Option<Uuid>,
     #[command(flatten)]
     change: Change,
 }
@@ -107,13 +128,28 @@ pub(crate) struct Update {
     /// Limits, e.g. iops=500,rate=100MiB,burst-iops=2000,burst=30; none takes them away.
     #[arg(long, value_parser = spec::limits)]
     limits: Option<DiskLimits>,
+    /// off (blocks that the guest gives back stay with the disk) or unmap (they go back to the store).
+    #[arg(long, value_parser = spec::discard)]
+    discard: Option<Discard>,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// Options of `reclaim`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  virga vm disk reclaim web-1 0")]
+pub(crate) struct ReclaimArgs {
+    /// Name or id of the VM.
+    vm: String,
+    /// Id of the disk, its beginning, or the disk's number from 0.
+    disk: String,
     #[command(flatten)]
     change: Change,
 }
 
 /// Options of `detach`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  virga vm disk detach web-1 1\n  virga vm disk detach web-1 0198f4c2 --yes\n  virga vm disk detach web-1 1 --keep")]
+#[command(after_help = "Examples:\n  virga vm disk detach web-1 1\n  virga vm disk detach web-1 0198f4c2 --yes\n  virga vm disk detach web-1 1 --keep\n  virga vm disk detach web-1 1 --erase secure")]
 pub(crate) struct Detach {
     /// Name or id of the VM.
     vm: String,
@@ -122,6 +158,9 @@ pub(crate) struct Detach {
     /// Keep its data, so that it can be attached again. Only for disks that snapshots leave out.
     #[arg(long)]
     keep: bool,
+    /// normal (its files are removed) or secure (they are overwritten before).
+    #[arg(long, value_parser = spec::erase)]
+    erase: Option<Erase>,
     #[command(flatten)]
     change: Change,
     #[command(flatten)]
@@ -146,13 +185,27 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
         Command::List(a) => app.out.list(items(&view(app, &a.vm).await?, "spec.disks"), COLUMNS),
         Command::Attach(a) => attach(app, a).await,
         Command::Update(a) => update(app, a).await,
+        Command::Reclaim(a) => reclaim(app, a).await,
         Command::Detach(a) => detach(app, a).await,
         Command::Reattach(a) => reattach(app, a).await,
     }
 }
 
 async fn attach(app: &App, a: Attach) -> Result {
-    let body = DiskCreate { size_bytes: a.size, image: a.image, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits, data_store: a.data_store };
+    let body = DiskCreate {
+        size_bytes: a.size,
+        image: a.image,
+        bus: a.bus,
+        cache: a.cache,
+        mode: a.mode,
+        limits: a.limits,
+        provisioning: a.provisioning,
+        format: a.format,
+        discard: a.discard,
+        sharing: a.sharing,
+        existing: a.existing,
+        data_store: a.data_store,
+    };
     let mut call = app.api()?.v1.vm_disk_attach().vm(&a.vm).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);
@@ -161,16 +214,25 @@ async fn attach(app: &App, a: Attach) -> Result {
 }
 
 async fn update(app: &App, a: Update) -> Result {
-    if a.size.is_none() && a.bus.is_none() && a.cache.is_none() && a.mode.is_none() && a.limits.is_none() {
-        return Err(Failure::usage("no change is given").hint("give --size, --bus, --cache, --mode or --limits"));
+    if a.size.is_none() && a.bus.is_none() && a.cache.is_none() && a.mode.is_none() && a.limits.is_none() && a.discard.is_none() {
+        return Err(Failure::usage("no change is given").hint("give --size, --bus, --cache, --mode, --limits or --discard"));
     }
     let disk = find(items(&view(app, &a.vm).await?, "spec.disks"), &a.disk, "disk")?;
-    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits };
+    let body = DiskUpdate { size_bytes: a.size, bus: a.bus, cache: a.cache, mode: a.mode, limits: a.limits, discard: a.discard };
     let mut call = app.api()?.v1.vm_disk_update().vm(&a.vm).disk(disk).body(body);
     if a.change.dry_run {
         call = call.dry_run(true);
     }
     wait::finish(app, json(call.send().await)?, &a.change, "has the disk changed").await
+}
+
+async fn reclaim(app: &App, a: ReclaimArgs) -> Result {
+    let disk = find(items(&view(app, &a.vm).await?, "spec.disks"), &a.disk, "disk")?;
+    let mut call = app.api()?.v1.vm_disk_reclaim().vm(&a.vm).disk(disk);
+    if a.change.dry_run {
+        call = call.dry_run(true);
+    }
+    wait::finish(app, json(call.send().await)?, &a.change, "takes no more space than it needs").await
 }
 
 async fn detach(app: &App, a: Detach) -> Result {
@@ -185,6 +247,8 @@ async fn detach(app: &App, a: Detach) -> Result {
     let mut call = app.api()?.v1.vm_disk_detach().vm(&a.vm).disk(disk);
     if a.keep {
         call = call.keep(true);
+    if let Some(erase) = a.erase {
+        call = call.erase(erase);
     }
     if a.change.dry_run {
         call = call.dry_run(true);

@@ -103,6 +103,9 @@ pub(crate) struct Delete {
     /// Also remove a VM that runs: cut its power first.
     #[arg(long)]
     force: bool,
+    /// How the data of the disks goes: normal (files are removed) or secure (they are overwritten before).
+    #[arg(long, value_parser = super::spec::erase)]
+    erase: Option<crate::client::types::Erase>,
     #[command(flatten)]
     consent: Consent,
 }
@@ -230,7 +233,7 @@ pub(crate) async fn delete(app: &App, a: Delete) -> Result {
             let accepted = json(delete_one(app, one, &a).await?).map_err(|e| force_hint(e, a.force))?;
             wait::finish(app, accepted, &a.change, "removed").await
         }
-        _ if a.force => many::each(app, &targets, &a.change, "removed", async |t| delete_one(app, t, &a).await).await,
+        _ if a.force || a.erase.is_some() => many::each(app, &targets, &a.change, "removed", async |t| delete_one(app, t, &a).await).await,
         _ => many::batch(app, &targets, empty_batch(BatchAction::Delete), &a.change, "removed").await,
     }
 }
@@ -239,6 +242,9 @@ async fn delete_one(app: &App, vm: &Target, a: &Delete) -> Result<Answer> {
     let mut call = app.api()?.v1.vm_delete().vm(&vm.key);
     if a.force {
         call = call.force(true);
+    }
+    if let Some(erase) = a.erase {
+        call = call.erase(erase);
     }
     if a.change.dry_run {
         call = call.dry_run(true);

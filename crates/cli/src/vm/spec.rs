@@ -1,6 +1,9 @@
 //! What VMs are made of, as it is written on the command line: `20GiB,bus=scsi`, `nat,model=e1000`, `custom:Nehalem`.
 
-use crate::client::types::{BootDevice, CloudInit, CpuMode, DiskBus, DiskCache, DiskCreate, DiskLimits, DiskMode, Firmware, NicCreate, NicModel, SnapshotKind};
+use crate::client::types::{
+    BootDevice, CloudInit, CpuMode, Discard, DiskBus, DiskCache, DiskCreate, DiskFormat, DiskLimits, DiskMode, Erase, Firmware, NicCreate, NicModel,
+    Provisioning, Sharing, SnapshotKind,
+};
 use crate::error::{Failure, Result};
 use crate::human;
 use clap::Args;
@@ -18,6 +21,11 @@ macro_rules! word {
 word!(bus, DiskBus, "a bus", ["virtio", "scsi", "ide", "usb"]);
 word!(cache, DiskCache, "a cache mode", ["none", "directsync", "writeback", "writethrough"]);
 word!(disk_mode, DiskMode, "a disk mode", ["dependent", "independent_persistent", "independent_nonpersistent"]);
+word!(provisioning, Provisioning, "provisioning", ["thin", "thick_lazy", "thick_eager"]);
+word!(disk_format, DiskFormat, "a disk format", ["qcow2", "raw"]);
+word!(discard, Discard, "a discard mode", ["off", "unmap"]);
+word!(erase, Erase, "a way of removal", ["normal", "secure"]);
+word!(sharing, Sharing, "a disk type", ["ordinary", "shared"]);
 word!(snapshot_kind, SnapshotKind, "a snapshot kind", ["ordinary", "consistent", "memory"]);
 word!(nic_model, NicModel, "a NIC model", ["virtio", "e1000", "rtl8139"]);
 word!(firmware, Firmware, "firmware", ["bios", "uefi"]);
@@ -36,12 +44,30 @@ pub(crate) fn cpu_mode(text: &str) -> std::result::Result<CpuMode, String> {
     }
 }
 
-/// Parses `SIZE[,bus=…][,cache=…][,mode=…][,image=…][,store=…]`; the size may be left out when there is an image.
+/// A disk of which nothing is said.
+pub(crate) fn no_disk() -> DiskCreate {
+    DiskCreate {
+        size_bytes: None,
+        image: None,
+        bus: None,
+        cache: None,
+        mode: None,
+        limits: None,
+        provisioning: None,
+        format: None,
+        discard: None,
+        sharing: None,
+        existing: None,
+        data_store: None,
+    }
+}
+
+/// Parses `SIZE[,bus=…][,cache=…][,mode=…][,image=…][,provisioning=…][,format=…][,discard=…][,sharing=…][,store=…]`; the size may be left out when there is an image.
 ///
 /// # Errors
 /// A sentence that says what would be right.
 pub(crate) fn disk(text: &str) -> std::result::Result<DiskCreate, String> {
-    let mut d = DiskCreate { size_bytes: None, image: None, bus: None, cache: None, mode: None, limits: None, data_store: None };
+    let mut d = no_disk();
     for part in text.split(',') {
         match part.split_once('=') {
             None if d.size_bytes.is_none() => d.size_bytes = Some(human::parse_size(part)?),
@@ -49,12 +75,16 @@ pub(crate) fn disk(text: &str) -> std::result::Result<DiskCreate, String> {
             Some(("bus", v)) => d.bus = Some(bus(v)?),
             Some(("cache", v)) => d.cache = Some(cache(v)?),
             Some(("mode", v)) => d.mode = Some(disk_mode(v)?),
+            Some(("provisioning", v)) => d.provisioning = Some(provisioning(v)?),
+            Some(("format", v)) => d.format = Some(disk_format(v)?),
+            Some(("discard", v)) => d.discard = Some(discard(v)?),
+            Some(("sharing", v)) => d.sharing = Some(sharing(v)?),
             Some(("store", v)) if !v.is_empty() => d.data_store = Some(v.into()),
             Some(("image", v)) if !v.is_empty() => d.image = Some(v.into()),
             Some((k, v)) if LIMITS.contains(&k) => limit(d.limits.get_or_insert_default(), k, v)?,
             _ => {
                 return Err(format!(
-                    "\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE][,store=DATA-STORE][,iops=N][,rate=SIZE], e.g. 20GiB,bus=scsi"
+                    "\"{part}\": a disk is SIZE[,bus=BUS][,cache=MODE][,mode=MODE][,image=IMAGE][,store=DATA-STORE][,provisioning=KIND][,format=FORMAT][,discard=MODE][,sharing=shared][,iops=N][,rate=SIZE], e.g. 20GiB,bus=scsi"
                 ));
             }
         }
@@ -106,15 +136,7 @@ pub(crate) fn image_disk(text: &str) -> std::result::Result<DiskCreate, String> 
     if image.is_empty() {
         return Err("the image is left out: write IMAGE[:SIZE]".into());
     }
-    Ok(DiskCreate {
-        size_bytes: size.map(human::parse_size).transpose()?,
-        image: Some(image.into()),
-        bus: None,
-        cache: None,
-        mode: None,
-        limits: None,
-        data_store: None,
-    })
+    Ok(DiskCreate { size_bytes: size.map(human::parse_size).transpose()?, image: Some(image.into()), ..no_disk() })
 }
 
 /// Parses `NETWORK[,model=…][,mac=…]`.
@@ -209,6 +231,8 @@ mod tests {
         let l = limits("iops=500,burst-iops=2000,burst=30").expect("limits");
         assert_eq!((l.iops, l.burst_iops, l.burst_s, l.bytes_per_s), (Some(500), Some(2000), Some(30), None));
         assert_eq!(limits("none").expect("limits").iops, None);
+        let d = disk("1GiB,provisioning=thick_lazy,format=raw,discard=off").expect("a disk");
+        assert_eq!((d.provisioning, d.format, d.discard), (Some(Provisioning::ThickLazy), Some(DiskFormat::Raw), Some(Discard::Off)));
         for bad in ["", "iops", "iops=x", "speed=1", "none,iops=1"] {
             assert!(limits(bad).is_err(), "{bad}");
         }

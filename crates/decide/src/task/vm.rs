@@ -78,7 +78,10 @@ fn row_is_gone(task: &Task) -> Step {
     match (&task.doc.undo, task.kind) {
         (Some(Undo::Cancelled), _) => Step::Cancelled("Stopped; the VM was removed again.".into()),
         (Some(Undo::Failed(e)), _) => Step::Failed(e.clone()),
-        (None, TaskKind::VmDelete | TaskKind::VmRepair) => Step::Done("The VM is removed.".into()),
+        (None, TaskKind::VmDelete | TaskKind::VmRepair) => Step::Done(match &task.doc.report {
+            Some(report) => format!("The VM is removed. {report}"),
+            None => "The VM is removed.".into(),
+        }),
         (None, _) => Step::Failed(Error::not_found("VM", &task.object_name)),
     }
 }
@@ -159,7 +162,8 @@ fn settled(task: &Task, vm: &Vm) -> Step {
     if vm.desired == Desired::Absent {
         return Step::Write(Write::RemoveVm);
     }
-    if vm.former_spec.is_some() {
+    // The host is also done with the files of disks that left, or whose space was wanted back.
+    if vm.former_spec.is_some() || !vm.spec.disk_work.is_none() {
         return Step::Write(Write::FinishEdit);
     }
     match &task.doc.undo {
@@ -184,13 +188,28 @@ fn done_text(task: &Task, vm: &Vm) -> String {
         return format!("Done; since then the guest has become {}.", vm.observed.state);
     }
     match task.kind {
-        TaskKind::VmEdit => "Changed.".into(),
+        TaskKind::VmEdit => edit_done(task, vm),
         TaskKind::VmRepair => "The host is as the rows say.".into(),
         TaskKind::SnapshotCreate => "The snapshot is taken.".into(),
         TaskKind::SnapshotRevert => format!("The VM is at the snapshot; it is {}.", vm.observed.state),
         TaskKind::SnapshotDelete => "The snapshot is deleted.".into(),
         _ => format!("The VM is {}.", vm.observed.state),
     }
+}
+
+/// What an edit brought about, with what the host tells of the files of disks.
+fn edit_done(task: &Task, vm: &Vm) -> String {
+    let done = &vm.observed.disk_work;
+    if let Some(r) = done.reclaimed.as_ref().filter(|r| task.doc.reclaim == Some(r.generation)) {
+        return match r.bytes {
+            0 => "Nothing came back: the disk takes no more than it needs.".into(),
+            bytes => format!("{} came back to the store.", virga_model::size::human(bytes)),
+        };
+    }
+    if let Some(report) = &task.doc.report {
+        return format!("Changed. {report}");
+    }
+    if task.doc.erase && !done.erased.is_empty() { format!("Changed. {}", done.erased_text()) } else { "Changed.".into() }
 }
 
 /// A VM that was never placed, or whose host was removed: only rows are concerned.

@@ -503,3 +503,45 @@ fn ends_from_any_facts() {
         assert!(!matches!(end, Step::Wait { .. }));
     }
 }
+
+/// An edit with work on disk files ends when that has been taken out of the row, and tells what became of it.
+#[test]
+fn work_on_disk_files_is_finished_and_told() {
+    use virga_model::DiskId;
+    use virga_model::disk::{DiskWorkDone, Erase, Leaving, Reclaim, Reclaimed};
+    let disk = DiskId(uuid(9));
+    let mut w = start(TaskKind::VmEdit, Fault::Nothing);
+    let vm = w.vm.as_mut().unwrap();
+    vm.former_spec = None;
+    vm.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false, store: None }];
+    vm.observed = Observed { generation: vm.generation, state: VmState::Running, settled: true, ..Default::default() };
+    let ask = |w: &World| {
+        let facts = Facts { vm: w.vm.clone(), host: Some(host()), ..Facts::default() };
+        next(&w.task, &facts, w.now)
+    };
+    assert!(matches!(ask(&w), Step::Write(Write::FinishEdit)), "{:?}", ask(&w));
+    let vm = w.vm.as_mut().unwrap();
+    vm.spec.disk_work.leaving.clear();
+    vm.observed.disk_work.note_erased(disk, 1 << 30, vec!["the medium keeps copies".into()]);
+    w.task.doc.erase = true;
+    assert!(matches!(ask(&w), Step::Done(t) if t.contains("1 GiB overwritten") && t.contains("the medium keeps copies")));
+    // A failed removal leaves the wish in the row, and the error is told as it is.
+    let vm = w.vm.as_mut().unwrap();
+    vm.spec.disk_work.leaving = vec![Leaving { disk, erase: Erase::Secure, shared: false, store: None }];
+    vm.observed.error = Some(Error::host("cannot overwrite"));
+    assert!(matches!(ask(&w), Step::Failed(e) if e.message == "cannot overwrite"));
+    // What came back is told for the wish of this task alone.
+    let vm = w.vm.as_mut().unwrap();
+    vm.observed.error = None;
+    vm.spec.disk_work = Default::default();
+    vm.observed.disk_work = DiskWorkDone { reclaimed: Some(Reclaimed { disk, generation: 5, bytes: 3 << 20 }), ..Default::default() };
+    assert!(matches!(ask(&w), Step::Done(t) if t == "Changed."));
+    w.task.doc.reclaim = Some(5);
+    assert!(matches!(ask(&w), Step::Done(t) if t == "3 MiB came back to the store."));
+    vm_wish(&mut w, Reclaim { disk, generation: 5 });
+    assert!(matches!(ask(&w), Step::Write(Write::FinishEdit)));
+}
+
+fn vm_wish(w: &mut World, wish: virga_model::disk::Reclaim) {
+    w.vm.as_mut().unwrap().spec.disk_work.reclaim = Some(wish);
+}

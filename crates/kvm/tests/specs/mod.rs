@@ -1,10 +1,13 @@
 //! Specifications for tests.
 #![allow(dead_code)]
 
+pub mod host;
+
 use uuid::Uuid;
 use virga_kvm::domain_xml::HostView;
 use virga_kvm::paths::Paths;
 use virga_model::cloud_init::CloudInit;
+use virga_model::disk::{Discard, DiskFormat, Provisioning, Sharing};
 use virga_model::image::ImageFormat;
 use virga_model::network::NetworkSpec;
 use virga_model::order::{ImageRef, NetworkRef, VmOrder};
@@ -27,6 +30,10 @@ pub fn disk(n: u128, image: Option<u128>, bus: DiskBus, cache: DiskCache) -> Dis
         cache,
         mode: Default::default(),
         limits: Default::default(),
+        provisioning: Default::default(),
+        format: Default::default(),
+        discard: Default::default(),
+        sharing: Default::default(),
         store: None,
     }
 }
@@ -57,6 +64,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         cloud_init: None,
         layers: Default::default(),
         detached: Vec::new(),
+        disk_work: Default::default(),
     };
     VmOrder {
         id: id::<VmId>(n),
@@ -105,6 +113,24 @@ pub fn all() -> Vec<(&'static str, VmOrder, HostView)> {
     o.spec.nics = vec![nic(0, 0xc0, NicModel::Virtio), nic(1, 0xc0, NicModel::E1000), nic(2, 0xc0, NicModel::Rtl8139)];
     o.spec.cpu.mode = CpuMode::Custom { model: "Westmere".into() };
     out.push(("uefi-device-mix", o, host("mix")));
+
+    // Every kind of disk; the second has been frozen once, the third is a copy of its image.
+    let mut o = order(9, "kinds");
+    o.spec.disks = [DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Qcow2, DiskFormat::Raw]
+        .into_iter()
+        .zip([Provisioning::Thin, Provisioning::Thin, Provisioning::ThickLazy, Provisioning::ThickLazy, Provisioning::ThickEager, Provisioning::ThickEager])
+        .zip(0..)
+        .map(|((format, provisioning), n)| {
+            let discard = if provisioning == Provisioning::Thin { Discard::Unmap } else { Discard::Off };
+            let mode = if n < 2 { DiskMode::Dependent } else { DiskMode::IndependentPersistent };
+            DiskSpec { format, provisioning, discard, mode, ..disk(n, (n == 2).then_some(0xa0), DiskBus::Virtio, DiskCache::None) }
+        })
+        .collect();
+    // One that several VMs are bound to.
+    o.spec.disks.push(DiskSpec { sharing: Sharing::Shared, id: id(0xd10), ..o.spec.disks[3].clone() });
+    o.spec.layers.since.insert(id(0xd00), id(0xe0));
+    o.spec.layers.take(id(0xe0), false, id(0xe1));
+    out.push(("disk-kinds", o, host("kinds")));
 
     let mut o = order(3, "grows");
     o.spec.cpu = CpuSpec { count: 1, max: 4, cores_per_socket: 2, mode: CpuMode::default() };

@@ -138,6 +138,7 @@ pub const TABLE: &[Entry] = &[
     change("vm_snapshot_revert", object(P::VmEdit)),
     change("vm_disk_attach", object(P::VmEdit)),
     change("vm_disk_update", object(P::VmEdit)),
+    change("vm_disk_reclaim", object(P::VmEdit)),
     change("vm_disk_detach", object(P::VmEdit)),
     change("vm_disk_reattach", object(P::VmEdit)),
     change("vm_media_change", object(P::VmEdit)),

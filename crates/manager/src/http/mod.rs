@@ -507,6 +507,7 @@ operations! {
     vm::vm_disk_update(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<DiskUpdate>) -> Accepts<Accepted>;
     vm::vm_disk_detach(path: Path<VmDiskPath>, query: Query<DiskDetachQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
     vm::vm_disk_reattach(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_disk_reclaim(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
     vm::vm_media_change(path: Path<VmDiskPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<MediaUpdate>) -> Accepts<Accepted>;
     vm::vm_nic_attach(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<NicCreate>) -> Accepts<Accepted>;
     vm::vm_nic_update(path: Path<VmNicPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<NicUpdate>) -> Accepts<Accepted>;

@@ -36,7 +36,11 @@ pub async fn vm_update(rqctx: Rq, path: Path<VmPath>, query: Query<DryRunQuery>,
 
 pub async fn vm_delete(rqctx: Rq, path: Path<VmPath>, query: Query<VmDeleteQuery>, _: Header<ChangeHeaders>) -> Change {
     let (name, q) = (path.into_inner().vm, query.into_inner());
-    run(&rqctx, |op| async move { vm::power::delete(&op, &name, q.force == Some(true), q.dry_run == Some(true)).await.map(accept) }).await
+    run(
+        &rqctx,
+        |op| async move { vm::power::delete(&op, &name, q.force == Some(true), q.erase.unwrap_or_default(), q.dry_run == Some(true)).await.map(accept) },
+    )
+    .await
 }
 
 pub async fn vm_power(rqctx: Rq, path: Path<VmPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<PowerRequest>) -> Change {
@@ -62,13 +66,18 @@ pub async fn vm_disk_update(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DryR
 
 pub async fn vm_disk_detach(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DiskDetachQuery>, _: Header<ChangeHeaders>) -> Change {
     let (p, q) = (path.into_inner(), query.into_inner());
-    let (keep, dry_run) = (q.keep.unwrap_or(false), q.dry_run.unwrap_or(false));
-    run(&rqctx, |op| async move { vm::device::disk_detach(&op, &p.vm, p.disk, keep, dry_run).await.map(accept) }).await
+    let (keep, erase, dry_run) = (q.keep.unwrap_or(false), q.erase.unwrap_or_default(), q.dry_run.unwrap_or(false));
+    run(&rqctx, |op| async move { vm::device::disk_detach(&op, &p.vm, p.disk, keep, erase, dry_run).await.map(accept) }).await
 }
 
 pub async fn vm_disk_reattach(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>) -> Change {
     let (p, dry_run) = (path.into_inner(), dry(query));
-    run(&rqctx, |op| async move { vm::device::disk_reattach(&op, &p.vm, p.disk, dry_run).await.map(accept) }).await
+    change(&rqctx, (), |op, ()| async move { vm::device::disk_reattach(&op, &p.vm, p.disk, dry_run).await }).await.map(accept)
+}
+
+pub async fn vm_disk_reclaim(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>) -> Change {
+    let (p, dry_run) = (path.into_inner(), dry(query));
+    change(&rqctx, (), |op, ()| async move { vm::device::disk_reclaim(&op, &p.vm, p.disk, dry_run).await }).await.map(accept)
 }
 
 pub async fn vm_media_change(rqctx: Rq, path: Path<VmDiskPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<MediaUpdate>) -> Change {

@@ -7,7 +7,7 @@ use virga_model::event::{Event, Severity};
 use virga_model::host::Host;
 use virga_model::order::{CallHead, NodeAnswer, NodeCall, VmReport};
 use virga_model::task::{ObjectRef, Task, TaskKind};
-use virga_model::vm::{StopMode, Vm, VmSpec};
+use virga_model::vm::{Desired, StopMode, Vm, VmSpec};
 use virga_model::{Error, HostId};
 use virga_store::Tx;
 
@@ -121,6 +121,12 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             if *former_spec && let Some(former) = vm.former_spec.take() {
                 vm.spec = former;
             }
+            // What is there again does not leave any more.
+            if *desired != Desired::Absent {
+                let spec = &mut vm.spec;
+                spec.disk_work.leaving.retain(|l| !spec.disks.iter().any(|d| d.id == l.disk));
+                spec.disk_work.reclaim = None;
+            }
             vm.desired = *desired;
             vm.stop_mode = StopMode::Force;
             crate::vm::snapshot::undo(tx, task).await?;
@@ -144,6 +150,13 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
                     vm.spec.layers.done();
                 }
             }
+            if !failed {
+                vm.spec.disk_work.reclaim = None;
+                // Files of disks that left go once the edit is known to have succeeded; then the host has been told of them twice.
+                if !given_up {
+                    vm.spec.disk_work.leaving.clear();
+                }
+            }
             // What failed is told as it is; whoever asks again tells the host again.
             if given_up && !failed {
                 task.doc.generation = bump(tx, vm, now).await?;
@@ -156,7 +169,10 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             let vm = vm()?;
             virga_store::vm::delete(tx, vm.id).await?;
             manager.stats.forget_vm(vm.id);
-            let text = format!("VM {} was removed.", vm.name);
+            let mut told = vec![format!("VM {} was removed.", vm.name), vm.observed.disk_work.erased_text(), task.doc.report.take().unwrap_or_default()];
+            told.retain(|t| !t.is_empty());
+            task.doc.report = (told.len() > 1).then(|| told[1..].join(" "));
+            let text = told.join(" ");
             event(manager, tx, task, "vm.deleted", Some(&vm), text).await?;
         }
         Write::RemoveImage => {

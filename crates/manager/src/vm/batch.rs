@@ -98,7 +98,7 @@ async fn decide(op: &Op, tx: &mut Tx, room: &mut Room, vm: Vm, b: &VmBatchReques
     };
     op.caller.require(needs, &auth::target(&vm), &vm.name)?;
     let action = match b.action {
-        BatchAction::Delete => return power::decide_delete(tx, vm, false).await,
+        BatchAction::Delete => return power::decide_delete(tx, vm, false, Default::default()).await,
         BatchAction::Update => return edit::decide(op, tx, room, vm, &b.update.clone().unwrap_or_default()).await,
         BatchAction::Start => PowerAction::Start,
         BatchAction::Shutdown => PowerAction::Shutdown,

@@ -157,6 +157,7 @@ async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Resul
         cloud_init: b.cloud_init.clone(),
         layers: Default::default(),
         detached: Vec::new(),
+        disk_work: Default::default(),
     };
     let mut wishes = Wishes::default();
     for (i, d) in b.disks.iter().enumerate() {
@@ -254,8 +255,12 @@ fn plan(op: &Op, vm: &Vm, placement: &Placement) -> Vec<PlanStep> {
         plan.push(step(format!("put the disks on a data store: {}", placement.disks.why)));
     }
     for d in &vm.spec.disks {
-        let from = if d.image.is_some() { "from its image" } else { "empty" };
-        plan.push(step(format!("make disk {} ({}, {}, {from})", d.id, human(d.size_bytes), d.bus)));
+        let from = match d.image {
+            None => "empty",
+            Some(_) if d.stands_on().is_some() => "on its image",
+            Some(_) => "a copy of its image",
+        };
+        plan.push(step(format!("make disk {} ({}, {}, {} {}, {from})", d.id, human(d.size_bytes), d.bus, d.provisioning, d.format)));
     }
     plan.push(step(format!("define the VM with {} vCPUs and {} of memory", vm.spec.cpu.count, human(vm.spec.memory.bytes))));
     if vm.desired == Desired::Running {

@@ -8,6 +8,7 @@ pub mod edit;
 pub mod import;
 pub mod power;
 pub mod resolve;
+pub(crate) mod share;
 pub mod snapshot;
 pub mod view;
 

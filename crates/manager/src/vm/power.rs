@@ -1,9 +1,10 @@
 //! Power: which action is possible in which state, what it asks for, and the removal of VMs.
 
-use super::{Change, Room, conclude, free, load_for_change, not_going, step, transaction};
+use super::{Change, Room, conclude, device, free, load_for_change, not_going, step, transaction};
 use crate::http::Op;
 use virga_api::v1::{Accepted, PowerAction, PowerRequest};
 use virga_model::Error;
+use virga_model::disk::Erase;
 use virga_model::refusal::Reason;
 use virga_model::role::Privilege;
 use virga_model::task::{TaskDoc, TaskKind};
@@ -132,15 +133,15 @@ fn want(vm: Vm, desired: Desired, kind: TaskKind, what: &str, b: &PowerRequest, 
 ///
 /// # Errors
 /// NotFound, Forbidden, Conflict for a running VM without `force`, Locked, PreconditionFailed.
-pub async fn delete(op: &Op, name: &str, force: bool, dry_run: bool) -> Result<Accepted, Error> {
+pub async fn delete(op: &Op, name: &str, force: bool, erase: Erase, dry_run: bool) -> Result<Accepted, Error> {
     let mut tx = transaction(op, dry_run).await?;
     let vm = load_for_change(op, &mut tx, name, Privilege::VmDelete).await?;
-    let change = decide_delete(&mut tx, vm, force).await?;
+    let change = decide_delete(&mut tx, vm, force, erase).await?;
     conclude(op, tx, change, dry_run).await
 }
 
 /// The change that a removal means; reads only.
-pub(crate) async fn decide_delete(tx: &mut Tx, vm: Vm, force: bool) -> Result<Change, Error> {
+pub(crate) async fn decide_delete(tx: &mut Tx, vm: Vm, force: bool, erase: Erase) -> Result<Change, Error> {
     free(tx, &vm).await?;
     let may_run = vm.desired.is_active() || matches!(vm.observed.state, VmState::Running | VmState::Paused | VmState::Crashed | VmState::Unknown);
     // A removal that did not come to its end (its host was lost) can be asked for again.
@@ -151,15 +152,24 @@ pub(crate) async fn decide_delete(tx: &mut Tx, vm: Vm, force: bool) -> Result<Ch
     let mut after = vm.clone();
     (after.desired, after.stop_mode) = (Desired::Absent, StopMode::Force);
     after.generation += 1;
-    let doc = TaskDoc { generation: after.generation, former_desired: Some(vm.desired), ..TaskDoc::default() };
+    device::leave_with(tx, &mut after, erase).await?;
+    let secure = erase == Erase::Secure;
+    // VM-29: said, and no reason to refuse.
+    let normal = secure && after.spec.disk_work.leaving.iter().any(|l| l.erase == Erase::Normal);
+    let report = normal.then(|| "Disks on network stores were removed and not overwritten (VM-29).".to_string());
+    let doc = TaskDoc { generation: after.generation, former_desired: Some(vm.desired), erase: secure, report, ..TaskDoc::default() };
     let mut plan = Vec::new();
     if may_run {
         plan.push(step("cut its power"));
     }
     let size = virga_model::size::human(vm.spec.disk_bytes());
+    if secure {
+        plan.push(step("overwrite the files that only its disks own; the task tells what could not be wiped"));
+    }
     plan.push(step(format!("remove its {} disks ({size}) for good", vm.spec.disks.len())));
     plan.push(step("remove the VM"));
-    Ok(Change { before: vm, after, task: Some((TaskKind::VmDelete, doc)), plan, detail: "removal asked for".into() })
+    let detail = if secure { "removal asked for, with its data overwritten" } else { "removal asked for" };
+    Ok(Change { before: vm, after, task: Some((TaskKind::VmDelete, doc)), plan, detail: detail.into() })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::http::Op;
 use uuid::Uuid;
 use virga_api::v1::{DiskCreate, NicCreate};
 use virga_model::data_store::DataStore;
-use virga_model::disk::DiskLimits;
+use virga_model::disk::{DiskFormat, DiskLimits, Provisioning, Sharing};
 use virga_model::error::Check;
 use virga_model::host::Host;
 use virga_model::image::{Image, ImageFormat, ImageState};
@@ -12,7 +12,7 @@ use virga_model::name::shown;
 use virga_model::network::Network;
 use virga_model::ovf::Package;
 use virga_model::role::{Privilege, Target};
-use virga_model::vm::{CdromSpec, DiskSpec, NicSpec, mac_for};
+use virga_model::vm::{CdromSpec, DiskMode, DiskSpec, NicSpec, mac_for};
 use virga_model::{DataStoreId, DiskId, Error, HostId, NicId};
 use virga_store::Tx;
 
@@ -99,14 +99,27 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
         (None, Some(i)) => i.virtual_bytes,
         (None, None) => return Err(Error::invalid(within("size_bytes"), "must be given for a disk without an image")),
     };
+    if b.existing.is_some() {
+        return Err(Error::invalid(within("existing"), "is for a VM that is there: attach the disk to it"));
+    }
+    let sharing = b.sharing.unwrap_or_default();
+    let shared = sharing == Sharing::Shared;
+    let provisioning = b.provisioning.unwrap_or(if shared { Provisioning::ThickLazy } else { Provisioning::Thin });
+    let mode = if shared { DiskMode::IndependentPersistent } else { DiskMode::Dependent };
+    // A thick disk in qcow2 has two tables to look into where one would do: only for who asks for it.
+    let usual = if provisioning == Provisioning::Thin { DiskFormat::Qcow2 } else { DiskFormat::Raw };
     Ok(DiskSpec {
         id: DiskId(Uuid::now_v7()),
         size_bytes,
         image: from.map(|i| i.id),
         bus: b.bus.unwrap_or_default(),
         cache: b.cache.unwrap_or_default(),
-        mode: b.mode.unwrap_or_default(),
+        mode: b.mode.unwrap_or(mode),
         limits: b.limits.unwrap_or_default(),
+        provisioning,
+        format: b.format.unwrap_or(usual),
+        discard: b.discard.unwrap_or_default(),
+        sharing,
         store: None,
     })
 }

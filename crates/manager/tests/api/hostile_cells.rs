@@ -226,7 +226,7 @@ impl Fixture {
     fn complete(&self, o: &Operation, field: &str, body: &mut Value) {
         let last = field.rsplit('.').next().unwrap_or_default();
         let disk = if o.id == "vm_disk_attach" { Some(&mut *body) } else { body.get_mut("disks").and_then(|d| d.get_mut(0)).filter(|d| d.is_object()) };
-        if let Some(disk) = disk.filter(|_| matches!(last, "bus" | "cache" | "image")) {
+        if let Some(disk) = disk.filter(|_| matches!(last, "bus" | "cache" | "image" | "provisioning" | "format" | "discard" | "sharing")) {
             disk["size_bytes"] = json!(2u64 << 30);
         }
         // A password must come, or a link to set one.

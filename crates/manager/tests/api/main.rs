@@ -10,6 +10,7 @@ mod cve;
 mod data_store;
 mod databases;
 mod demo;
+mod disks;
 mod fetch;
 mod hostile;
 mod hostile_cells;

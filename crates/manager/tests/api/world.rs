@@ -19,7 +19,7 @@ use virga_manager::serve::{self, Running};
 use virga_manager::state::{Clocks, wall_clock};
 use virga_model::host::{Host, HostCpu, HostFacts};
 use virga_model::network::{Network, NetworkSpec};
-use virga_model::order::{ActResult, CallHead, NodeAnswer, NodeCall, VmReport};
+use virga_model::order::{ActResult, CallHead, NodeAnswer, NodeCall, VmOrder, VmReport};
 use virga_model::role::{Role, RoleBinding, Scope};
 use virga_model::snapshot::StoredMemory;
 use virga_model::user::{ApiToken, ConsoleKind, User};
@@ -35,6 +35,7 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct FakeNodes {
     silent: AtomicBool,
     vms: Mutex<HashMap<VmId, Observed>>,
+    orders: Mutex<Vec<VmOrder>>,
     /// The other ends of opened consoles.
     pub consoles: Mutex<Vec<tokio::io::DuplexStream>>,
 }
@@ -45,11 +46,17 @@ impl FakeNodes {
         self.silent.store(silent, Ordering::SeqCst);
     }
 
+    /// Every order so far.
+    pub fn orders(&self) -> Vec<VmOrder> {
+        self.orders.lock().unwrap().clone()
+    }
+
     fn answer(&self, id: VmId, head: CallHead, call: &NodeCall) -> Observed {
         let mut vms = self.vms.lock().unwrap();
         let o = vms.entry(id).or_default();
         match call {
             NodeCall::EnsureVm { order } => {
+                self.orders.lock().unwrap().push((**order).clone());
                 (o.generation, o.settled) = (order.generation, true);
                 o.memories = order.spec.layers.memories.iter().map(|s| StoredMemory { snapshot: *s, bytes: 1 << 20, paused_ms: Some(40) }).collect();
                 o.state = match order.desired {

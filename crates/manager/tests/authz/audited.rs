@@ -113,6 +113,7 @@ async fn vms(r: &mut Round) {
     r.vm("vm_disk_update", "PATCH", &format!("/v1/vms/a/disks/{disk}"), json!({"mode": "independent_persistent"})).await;
     r.vm("vm_disk_detach", "DELETE", &format!("/v1/vms/a/disks/{disk}?keep=true"), Value::Null).await;
     r.vm("vm_disk_reattach", "POST", &format!("/v1/vms/a/disks/{disk}/attach"), Value::Null).await;
+    r.vm("vm_disk_reclaim", "POST", &format!("/v1/vms/a/disks/{disk}/reclaim"), Value::Null).await;
     r.vm("vm_disk_detach", "DELETE", &format!("/v1/vms/a/disks/{disk}"), Value::Null).await;
     r.vm("vm_nic_update", "PATCH", &format!("/v1/vms/a/nics/{nic}"), json!({"link_up": false})).await;
     r.vm("vm_nic_detach", "DELETE", &format!("/v1/vms/a/nics/{nic}"), Value::Null).await;

@@ -144,6 +144,7 @@ impl<'a> Cells<'a> {
             ("vm_power", "POST", "/power?dry_run=true".into(), json!({"action": "start"})),
             ("vm_disk_attach", "POST", "/disks?dry_run=true".into(), disk_body.clone()),
             ("vm_disk_update", "PATCH", format!("/disks/{disk}?dry_run=true"), json!({"size_bytes": 2u64 << 30})),
+            ("vm_disk_reclaim", "POST", format!("/disks/{disk}/reclaim?dry_run=true"), Value::Null),
             ("vm_disk_detach", "DELETE", format!("/disks/{disk}?dry_run=true"), Value::Null),
             ("vm_disk_reattach", "POST", format!("/disks/{NO_ID}/attach?dry_run=true"), Value::Null),
             ("vm_media_change", "PUT", format!("/cdroms/{drive}?dry_run=true"), json!({})),

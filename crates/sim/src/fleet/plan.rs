@@ -153,6 +153,10 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
             cache: Default::default(),
             mode: Default::default(),
             limits: Default::default(),
+            provisioning: Default::default(),
+            format: Default::default(),
+            discard: Default::default(),
+            sharing: Default::default(),
             store: None,
         }],
         nics: vec![NicSpec { id: nic, network, model: Default::default(), mac: mac_for(nic), link_up: true }],
@@ -160,6 +164,7 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
         cloud_init: None::<CloudInit>,
         layers: Default::default(),
         detached: Vec::new(),
+        disk_work: Default::default(),
     };
     spec.normalize();
     spec

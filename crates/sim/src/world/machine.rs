@@ -385,9 +385,9 @@ impl Stores for Machine {
 
 #[async_trait]
 impl Volumes for Machine {
-    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
+    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         self.store().await?;
-        let r = self.inner.disk_ensure(vm, disk, image).await;
+        let r = self.inner.disk_ensure(vm, disk, image, progress).await;
         self.after(r).await
     }
 
@@ -397,9 +397,32 @@ impl Volumes for Machine {
         self.after(r).await
     }
 
-    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         self.store().await?;
-        let r = self.inner.disk_grow(vm, disk, layer).await;
+        let r = self.inner.disk_grow(vm, disk, layer, progress).await;
+        self.after(r).await
+    }
+
+    async fn disk_reclaim(&self, order: &VmOrder, disk: &DiskSpec, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<u64> {
+        self.store().await?;
+        let r = self.inner.disk_reclaim(order, disk, progress).await;
+        self.after(r).await
+    }
+
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)> {
+        let head = layer.is_none().then(|| self.judge(vm, Deed::RemoveDisk(disk)));
+        self.store().await?;
+        if let Some(head) = head {
+            self.witness(vm, Deed::RemoveDisk(disk), &head);
+        }
+        let r = self.inner.disk_erase(vm, store, disk, layer, progress).await;
         self.after(r).await
     }
 

@@ -199,14 +199,27 @@ impl Stores for Hostile {
 
 #[async_trait]
 impl Volumes for Hostile {
-    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>) -> Result<()> {
-        self.sim.disk_ensure(vm, disk, image).await
+    async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        self.sim.disk_ensure(vm, disk, image, progress).await
     }
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
         self.sim.layer_ensure(vm, disk, layer, below).await
     }
-    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>) -> Result<()> {
-        self.sim.disk_grow(vm, disk, layer).await
+    async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        self.sim.disk_grow(vm, disk, layer, progress).await
+    }
+    async fn disk_reclaim(&self, order: &VmOrder, disk: &DiskSpec, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<u64> {
+        self.sim.disk_reclaim(order, disk, progress).await
+    }
+    async fn disk_erase(
+        &self,
+        vm: VmId,
+        store: Option<DataStoreId>,
+        disk: DiskId,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(u64, Vec<String>)> {
+        self.sim.disk_erase(vm, store, disk, layer, progress).await
     }
     async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {
         self.sim.disk_remove(vm, store, disk, layer).await

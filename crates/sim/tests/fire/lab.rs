@@ -209,6 +209,10 @@ pub fn disk(n: u128) -> DiskSpec {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        provisioning: Default::default(),
+        format: Default::default(),
+        discard: Default::default(),
+        sharing: Default::default(),
         store: None,
     }
 }

@@ -6,6 +6,7 @@ use crate::lab::{GOLD, Lab, disk, gold, image, network, order, vm};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 use virga_crash::{Part, Step};
+use virga_model::disk::{Erase, Leaving, Reclaim};
 use virga_model::order::{Act, CallHead, NodeCall, VmOrder};
 use virga_model::vm::{Desired, StopMode, VmState};
 use virga_model::{LayerId, NicId, SnapshotId, TaskId};
@@ -44,6 +45,28 @@ fn edited() -> VmOrder {
 fn grown() -> VmOrder {
     let mut o = to(Desired::Stopped);
     o.spec.disks[0].size_bytes = 2 << 30;
+    o
+}
+
+/// Space of a disk is wanted back.
+fn reclaimed() -> VmOrder {
+    let mut o = to(Desired::Stopped);
+    o.spec.disk_work.reclaim = Some(Reclaim { disk: o.spec.disks[0].id, generation: 2 });
+    o
+}
+
+/// The disk goes and is overwritten; another comes.
+fn erased() -> VmOrder {
+    let mut o = to(Desired::Running);
+    o.spec.disk_work.leaving = vec![Leaving { disk: o.spec.disks[0].id, erase: Erase::Secure, shared: false, store: None }];
+    o.spec.disks = vec![disk(2000)];
+    o
+}
+
+/// The VM goes, and its disks are overwritten.
+fn removed_securely() -> VmOrder {
+    let mut o = to(Desired::Absent);
+    o.spec.disk_work.leaving = vec![Leaving { disk: o.spec.disks[0].id, erase: Erase::Secure, shared: false, store: None }];
     o
 }
 
@@ -162,6 +185,9 @@ const OPERATIONS: [Operation; 20] = [
     Operation { name: "remember", before: Some(Desired::Running), order: remembered, act: None, drops: false, layers: 2, ends: VmState::Running },
     Operation { name: "run_on", before: Some(Desired::Running), order: resumed, act: None, drops: false, layers: 3, ends: VmState::Running },
     Operation { name: "forget", before: Some(Desired::Running), order: forgotten, act: None, drops: false, layers: 3, ends: VmState::Running },
+    Operation { name: "reclaim", before: Some(Desired::Stopped), order: reclaimed, act: None, drops: false, layers: 0, ends: VmState::Stopped },
+    Operation { name: "erase", before: Some(Desired::Running), order: erased, act: None, drops: false, layers: 0, ends: VmState::Running },
+    Operation { name: "remove_securely", before: Some(Desired::Running), order: removed_securely, act: None, drops: true, layers: 0, ends: VmState::Absent },
 ];
 
 /// Times that a call is repeated until it is answered.
@@ -275,8 +301,29 @@ macro_rules! every_operation {
 }
 
 every_operation!(
-    create, start, stop, shutdown, pause, resume, hibernate, wake, discard, edit, grow, reset, reboot, remove, snapshot, merge, revert, remember, run_on,
-    forget
+    create,
+    start,
+    stop,
+    shutdown,
+    pause,
+    resume,
+    hibernate,
+    wake,
+    discard,
+    edit,
+    grow,
+    reset,
+    reboot,
+    remove,
+    snapshot,
+    merge,
+    revert,
+    remember,
+    run_on,
+    forget,
+    reclaim,
+    erase,
+    remove_securely
 );
 
 #[tokio::test]

@@ -109,6 +109,10 @@ pub fn disk(n: u128, image: Option<ImageId>) -> DiskSpec {
         cache: DiskCache::None,
         mode: Default::default(),
         limits: Default::default(),
+        provisioning: Default::default(),
+        format: Default::default(),
+        discard: Default::default(),
+        sharing: Default::default(),
         store: None,
     }
 }

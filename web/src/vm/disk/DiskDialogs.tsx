@@ -1,5 +1,5 @@
 /** Attaching and changing disks, with what each change will do. */
-import { Form, InputNumber, Select } from 'antd'
+import { Checkbox, Form, Input, InputNumber, Select } from 'antd'
 import { api } from '../../api/client'
 import type { Schemas } from '../../api/schema'
 import { useT } from '../../i18n'
@@ -14,6 +14,9 @@ import { SizeField } from '../SizeField'
 const BUSES: Schemas['DiskBus'][] = ['virtio', 'scsi', 'ide', 'usb']
 const CACHES: Schemas['DiskCache'][] = ['directsync', 'none', 'writeback', 'writethrough']
 const MODES: Schemas['DiskMode'][] = ['dependent', 'independent_persistent', 'independent_nonpersistent']
+const PROVISIONINGS: Schemas['Provisioning'][] = ['thin', 'thick_lazy', 'thick_eager']
+const FORMATS: Schemas['DiskFormat'][] = ['qcow2', 'raw']
+const DISCARDS: Schemas['Discard'][] = ['off', 'unmap']
 const options = (words: readonly string[]) => words.map((w) => ({ value: w, label: w }))
 
 interface Attach {
@@ -22,6 +25,11 @@ interface Attach {
   bus: Schemas['DiskBus']
   cache: Schemas['DiskCache']
   mode: Schemas['DiskMode']
+  provisioning: Schemas['Provisioning']
+  format?: Schemas['DiskFormat']
+  discard: Schemas['Discard']
+  shared?: boolean
+  existing?: string
   iops?: number | null
   rate_mib?: number | null
 }
@@ -37,18 +45,30 @@ const limits = (v: Limited, was?: Schemas['DiskLimits']): Schemas['DiskLimits'] 
 
 export function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
   const t = useT()
-  const send = ({ iops, rate_mib, ...disk }: Attach, dryRun: boolean, signal?: AbortSignal) =>
-    api.post('/v1/vms/{vm}/disks', {
+  const send = ({ iops, rate_mib, shared, existing, ...disk }: Attach, dryRun: boolean, signal?: AbortSignal) => {
+    const bound = existing?.trim()
+    const made: Schemas['DiskCreate'] = shared
+      ? { ...disk, mode: 'independent_persistent', sharing: 'shared' }
+      : { ...disk, sharing: 'ordinary' }
+    return api.post('/v1/vms/{vm}/disks', {
       path: { vm: vm.id },
       query: { dry_run: dryRun },
-      body: { ...disk, limits: limits({ iops, rate_mib }) },
+      body: { ...(bound ? { existing: bound, bus: disk.bus, cache: disk.cache } : made), limits: limits({ iops, rate_mib }) },
       signal,
     })
+  }
   return (
     <FormDialog<Attach>
       title={`${t('vm.diskAttach')}: ${vm.name}`}
       ok={t('vm.diskAttach')}
-      initial={{ size_bytes: 20 * GiB, bus: 'virtio', cache: 'directsync', mode: 'dependent' }}
+      initial={{
+        size_bytes: 20 * GiB,
+        bus: 'virtio',
+        cache: 'directsync',
+        mode: 'dependent',
+        provisioning: 'thin',
+        discard: 'off',
+      }}
       close={close}
       submit={(v) => send(v, false)}
     >
@@ -58,6 +78,18 @@ export function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
       <Form.Item name="image" label={t('vm.image')}>
         <ObjectSelect kind="image" find={findImages} by="name" allowClear />
       </Form.Item>
+      <Form.Item name="provisioning" label={t('vm.diskProvisioning')} extra={t('vm.diskProvisioningHelp')}>
+        <Select options={options(PROVISIONINGS)} />
+      </Form.Item>
+      <Form.Item name="format" label={t('vm.diskFormat')} extra={t('vm.diskFormatHelp')}>
+        <Select options={options(FORMATS)} allowClear />
+      </Form.Item>
+      <Form.Item name="shared" valuePropName="checked" extra={t('vm.diskSharedHelp')}>
+        <Checkbox>{t('vm.diskShared')}</Checkbox>
+      </Form.Item>
+      <Form.Item name="existing" label={t('vm.diskExisting')} extra={t('vm.diskExistingHelp')}>
+        <Input />
+      </Form.Item>
       <BusAndCache />
       <LimitFields />
       <Ahead<Attach> ask={(v, signal) => send(v, true, signal)} />
@@ -65,7 +97,7 @@ export function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
   )
 }
 
-type Edit = Pick<Schemas['DiskUpdate'], 'size_bytes' | 'bus' | 'cache' | 'mode'> & Limited
+type Edit = Pick<Schemas['DiskUpdate'], 'size_bytes' | 'bus' | 'cache' | 'mode' | 'discard'> & Limited
 
 export function EditDisk({ vm, disk, close }: { vm: Vm; disk: Schemas['DiskSpec']; close: () => void }) {
   const t = useT()
@@ -74,6 +106,7 @@ export function EditDisk({ vm, disk, close }: { vm: Vm; disk: Schemas['DiskSpec'
     bus: disk.bus,
     cache: disk.cache,
     mode: disk.mode,
+    discard: disk.discard,
     iops: disk.limits?.iops,
     rate_mib: disk.limits?.bytes_per_s ? disk.limits.bytes_per_s / MiB : undefined,
   }
@@ -120,6 +153,9 @@ function BusAndCache() {
       </Form.Item>
       <Form.Item name="mode" label={t('vm.diskMode')} extra={t('vm.diskModeHelp')}>
         <Select options={options(MODES)} />
+      </Form.Item>
+      <Form.Item name="discard" label={t('vm.diskDiscard')} extra={t('vm.diskDiscardHelp')}>
+        <Select options={options(DISCARDS)} />
       </Form.Item>
     </>
   )

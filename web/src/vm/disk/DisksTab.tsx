@@ -36,8 +36,13 @@ function detach(vm: Vm): Action<Disk & { n: number; name: string }> {
     confirm: ([d], t) => ({
       text: t('vm.diskDetachText', { n: d?.n ?? 0, name: vm.name, size: size(d?.size_bytes) }),
       typeName: true,
+      options: [{ key: 'erase', label: 'vm.option.erase' }],
     }),
-    run: (d) => api.delete('/v1/vms/{vm}/disks/{disk}', { path: { vm: vm.id, disk: d.id } }),
+    run: (d, choices) =>
+      api.delete('/v1/vms/{vm}/disks/{disk}', {
+        path: { vm: vm.id, disk: d.id },
+        query: { erase: choices.erase ? 'secure' : undefined },
+      }),
   }
 }
 
@@ -97,6 +102,20 @@ function Detached({ vm, may }: { vm: Vm; may: boolean }) {
     </Panel>
   )
 }
+/** Reclaiming: the space that the guest does not use goes back to the store. */
+function reclaim(vm: Vm): Action<Disk & { n: number; name: string }> {
+  return {
+    id: 'disk-reclaim',
+    label: 'vm.diskReclaim',
+    group: 1,
+    confirm: ([d], t) => ({ text: t('vm.diskReclaimText', { n: d?.n ?? 0, name: vm.name }) }),
+    run: (d) => api.post('/v1/vms/{vm}/disks/{disk}/reclaim', { path: { vm: vm.id, disk: d.id } }),
+  }
+}
+
+/** How a disk takes its space, and who has it. */
+const kindText = (d: Disk) =>
+  [d.provisioning ?? 'thin', d.format ?? 'qcow2', ...(d.sharing === 'shared' ? ['shared'] : [])].join(' ')
 
 export default function DisksTab({ vm }: { vm: Vm }) {
   const t = useT()
@@ -136,6 +155,7 @@ export default function DisksTab({ vm }: { vm: Vm }) {
                     <span className="dim">{t('vm.diskEmpty')}</span>
                   ),
               ],
+              [t('vm.diskKind'), kindText],
               [t('vm.bus'), (d) => d.bus],
               [t('vm.cache'), (d) => d.cache],
               [t('vm.diskMode'), (d) => d.mode ?? 'dependent'],
@@ -156,6 +176,13 @@ export default function DisksTab({ vm }: { vm: Vm }) {
                         {t('vm.diskDetachKeep')}
                       </Button>
                     )}
+                    <Button
+                      size="small"
+                      disabled={!may || (d.provisioning ?? 'thin') !== 'thin'}
+                      onClick={() => start(reclaim(vm), [{ ...d, name: `${vm.name}-${d.n}` }])}
+                    >
+                      {t('vm.diskReclaim')}
+                    </Button>
                     <Button
                       size="small"
                       danger
