@@ -28,11 +28,11 @@ run: build ## run manager, agent and a demo VM on this machine; Ctrl-C ends mana
 stop: ## end all that `make run` started and REMOVE its VMs, networks and state
 	@scripts/stop.sh
 
-demo: ## try Virga without servers: manager and 100 simulated hosts with 5,000 VMs; no KVM, no root
+demo: ## try Virga without servers: 100 simulated hosts with 5,000 VMs, or HOSTS=1000 VMS=20000; no KVM, no root
 	@scripts/web.sh try
 	@echo "demo: virga-manager, virga-fleet and virga into $(CARGO_TARGET_DIR)/release"
 	cargo build --release --bin virga-manager --bin virga-fleet --bin virga
-	@scripts/demo.sh
+	@$(if $(HOSTS),VIRGA_DEMO_HOSTS=$(HOSTS)) $(if $(VMS),VIRGA_DEMO_VMS=$(VMS)) scripts/demo.sh
 
 demo-stop: ## end the demo that runs, from another terminal
 	@scripts/demo.sh --stop

@@ -127,7 +127,9 @@ phase "preparing $HOSTS simulated hosts with $VMS simulated VMs"
 export VIRGA_URL=https://$LISTEN VIRGA_CA=$STATE/manager/ca.pem VIRGA_TOKEN_FILE=$STATE/admin-token
 
 phase "starting manager and fleet"
-start_child virga-manager run --state-dir "$STATE/manager" --listen "$LISTEN" --node-listen "$NODE_LISTEN"
+# The portal of the demo can break the fleet; nothing but this script gives a manager that setting.
+start_child virga-manager run --state-dir "$STATE/manager" --listen "$LISTEN" --node-listen "$NODE_LISTEN" \
+    --demo-fleet "$STATE/fleet/control.sock"
 start_child virga-fleet run --state-dir "$STATE/fleet"
 wait_child virga-manager manager_answers
 wait_child virga-fleet fleet_reports

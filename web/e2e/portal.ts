@@ -16,7 +16,7 @@ const STATE = needed('VIRGA_DEMO_STATE')
 const FLEET = needed('VIRGA_FLEET')
 export const PASSWORD = 'quiet rivers carry small boats'
 export const oneTimePassword = () => readFileSync(`${STATE}/manager/admin-password`, 'utf8').trim()
-const token = () => readFileSync(`${STATE}/admin-token`, 'utf8').trim()
+export const token = () => readFileSync(`${STATE}/admin-token`, 'utf8').trim()
 
 /** Time that anything may take; nothing is slept through. */
 export const LONG = 60_000
@@ -60,10 +60,56 @@ export function listen(page: Page) {
   page.on('pageerror', (e) => complaints.push(e.stack ?? e.message))
 }
 
+/** Counts the clicks of a person from now on, over all pages that are opened. */
+export async function countClicks(page: Page): Promise<() => Promise<number>> {
+  let n = 0
+  await page.exposeFunction('clicked', () => {
+    n++
+  })
+  await page.addInitScript(() => {
+    const told = window as unknown as { clicked: () => void }
+    window.addEventListener('pointerdown', () => told.clicked(), true)
+  })
+  return async () => n
+}
+
+/** Iterations of a small loop that a quiet machine of today does in about a tenth of a second. */
+const LOOP = 50_000_000
+const LOOP_MS = 100
+
+/** How many times slower than a quiet one this machine is at the moment; at least 1. Times of a person's path are held against it. */
+export async function slowness(page: Page): Promise<number> {
+  const took = await page.evaluate((loop) => {
+    const began = performance.now()
+    for (let round = 0; round < 5; round++) {
+      let x = 1
+      for (let i = 0; i < loop; i++) x = (x * 31 + i) | 0
+      if (x === 0.5) return 0
+    }
+    return (performance.now() - began) / 5
+  }, LOOP)
+  return Math.max(1, took / LOOP_MS)
+}
+
 export async function fillSignIn(page: Page, password: string) {
   await page.getByLabel('User').fill('admin')
   await page.getByLabel('Password', { exact: true }).fill(password)
   await page.getByRole('button', { name: 'Sign in' }).click()
+}
+
+/** Waits until nothing on the page is being read, and nothing has been for a moment: one answer often asks the next. */
+export async function settled(page: Page) {
+  const reading = '.ant-skeleton, [aria-busy=true], .reading[data-busy=true]'
+  await page.waitForFunction(
+    (selector) => {
+      const held = window as unknown as { quietSince?: number }
+      if (document.querySelector(selector)) held.quietSince = undefined
+      else held.quietSince ??= performance.now()
+      return held.quietSince !== undefined && performance.now() - held.quietSince > 400
+    },
+    reading,
+    { timeout: LONG, polling: 50 },
+  )
 }
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { urlOf } from '../src/api/client'
 import { all, chips, looksLikeFilter, quoted, split, term } from '../src/api/filter'
 import { parseMessage } from '../src/api/live'
+import { faults, racks } from '../src/demo/api'
+import { type Room, survival } from '../src/overview/survive'
 import { csvCell } from '../src/ui/csv'
 import { keysOf } from '../src/vm/console/connect'
 import { asCommand, type Choice, requestOf } from '../src/vm/create/request'
@@ -97,5 +99,68 @@ describe('creating a VM', () => {
   it('can be said as a command', () => {
     expect(asCommand({ ...choice, description: "it's" })).toContain(`--description 'it'\\''s'`)
     expect(asCommand(choice)).toContain('--memory 4GiB')
+  })
+})
+
+describe('the loss of any one host', () => {
+  const GiB = 1024 ** 3
+  const host = (name: string, promised: number, more?: Partial<Room>): Room => ({
+    id: name,
+    name,
+    state: 'up',
+    maintenance: false,
+    // One GiB of it is the host's own.
+    facts: { memory_bytes: 17 * GiB },
+    memory_allocated_bytes: promised * GiB,
+    ...more,
+  })
+  it('is survived when the others have room', () => {
+    expect(survival([])).toEqual({ answer: 'nothing' })
+    expect(survival([host('a', 0), host('b', 0)])).toEqual({ answer: 'nothing' })
+    expect(survival([host('a', 4)])).toEqual({ answer: 'one' })
+    expect(survival([host('a', 8), host('b', 6)])).toMatchObject({ answer: 'yes', left: 2 * GiB, tightest: { name: 'a' } })
+    expect(survival([host('a', 8), host('b', 8)])).toMatchObject({ answer: 'yes', left: 0 })
+  })
+  it('is not survived when they have not, and it is said by how much', () => {
+    expect(survival([host('a', 12), host('b', 6)])).toMatchObject({
+      answer: 'no',
+      short: [
+        { host: { name: 'a' }, missing: 2 * GiB },
+        { host: { name: 'b' }, missing: 2 * GiB },
+      ],
+    })
+  })
+  it('counts no room on hosts that are silent or in maintenance', () => {
+    expect(survival([host('a', 8), host('b', 0, { maintenance: true })])).toMatchObject({ answer: 'no' })
+    expect(survival([host('a', 8), host('b', 0, { state: 'silent' })])).toEqual({ answer: 'one' })
+  })
+  it('looks whether the largest VM fits on one of the others', () => {
+    const hosts = [host('a', 10), host('b', 10), host('c', 10)]
+    expect(survival(hosts, { bytes: 6 * GiB, host: 'a' })).toMatchObject({ answer: 'yes' })
+    expect(survival(hosts, { bytes: 7 * GiB, host: 'a' })).toMatchObject({ answer: 'large' })
+  })
+})
+
+describe('the machines of a demo', () => {
+  const machine = {
+    name: 'rack-01-host-01',
+    rack: 'rack-01',
+    power: 'on',
+    agent: true,
+    network: 'heal',
+    storage: 'ok',
+    libvirt: 'ok',
+    vms: 3,
+    running: 2,
+  } as const
+  it('say what is broken', () => {
+    expect(faults(machine)).toEqual([])
+    expect(faults({ ...machine, network: 'cut', agent: false })).toEqual([
+      ['network', 'cut'],
+      ['agent', 'kill'],
+    ])
+    // An agent cannot run without power; that is no fault of its own.
+    expect(faults({ ...machine, power: 'off', agent: false })).toEqual([['power', 'off']])
+    expect(racks([{ ...machine, rack: 'b' }, machine]).map(([r]) => r)).toEqual(['b', 'rack-01'])
   })
 })

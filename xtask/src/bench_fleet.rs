@@ -50,11 +50,11 @@ pub struct Measure {
 }
 
 impl Measure {
-    fn most(name: &'static str, unit: &'static str, ours: f64, limit: f64) -> Measure {
+    pub(crate) fn most(name: &'static str, unit: &'static str, ours: f64, limit: f64) -> Measure {
         Measure { name, unit, ours, limit, least: false }
     }
 
-    fn least(name: &'static str, unit: &'static str, ours: f64, limit: f64) -> Measure {
+    pub(crate) fn least(name: &'static str, unit: &'static str, ours: f64, limit: f64) -> Measure {
         Measure { name, unit, ours, limit, least: true }
     }
 
@@ -80,7 +80,7 @@ impl Measure {
 }
 
 /// A process that ends with the bench.
-struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Program {
     /// Asks it to end, and waits.
@@ -125,23 +125,23 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
 }
 
 /// An installation in a folder.
-struct Site {
+pub(crate) struct Site {
     bin: PathBuf,
     folder: PathBuf,
-    api: String,
+    pub(crate) api: String,
     node: String,
     fleet: String,
 }
 
 impl Site {
-    fn new(bin: &Path, folder: PathBuf) -> Result<Site> {
+    pub(crate) fn new(bin: &Path, folder: PathBuf) -> Result<Site> {
         std::fs::create_dir_all(&folder)?;
         let ports = (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
         let address = |n: usize| ports[n].local_addr().map(|a| a.to_string());
         Ok(Site { bin: bin.into(), folder, api: address(0)?, node: address(1)?, fleet: address(2)? })
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
@@ -166,8 +166,16 @@ impl Site {
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
+    /// Writes the rows of hosts and VMs, and what lies on the simulated machines.
+    pub(crate) fn prepare(&self, size: Size) -> Result<()> {
+        let (hosts, vms) = (size.hosts.to_string(), size.vms.to_string());
+        let (manager, fleet) = (self.path("manager"), self.path("fleet"));
+        let places = ["prepare", "--manager-state", &manager, "--state-dir", &fleet, "--node-address", &self.node, "--listen", &self.fleet];
+        self.done("virga-fleet", &[&places[..], &["--hosts", &hosts, "--vms", &vms]].concat())
+    }
+
     /// Starts a manager and waits until it listens.
-    fn manager(&self) -> Result<Program> {
+    pub(crate) fn manager(&self) -> Result<Program> {
         let args = ["run", "--state-dir", &self.path("manager"), "--listen", &self.api, "--node-listen", &self.node];
         let mut manager = Program(self.command("virga-manager", &args)?.env("VIRGA_LOG", "warn").spawn()?);
         let begun = Instant::now();
@@ -180,11 +188,11 @@ impl Site {
         Ok(manager)
     }
 
-    fn token(&self) -> Result<()> {
+    pub(crate) fn token(&self) -> Result<()> {
         self.done("virga-manager", &["token", "--state-dir", &self.path("manager"), "--out", &self.path("token")])
     }
 
-    fn fleet(&self, more: &[&str]) -> Result<Program> {
+    pub(crate) fn fleet(&self, more: &[&str]) -> Result<Program> {
         let state = self.path("fleet");
         let mut args = vec!["run", "--state-dir", &state, "--listen", &self.fleet];
         args.extend(more);
@@ -192,7 +200,7 @@ impl Site {
     }
 
     /// Looks at the fleet until it is as wanted; the seconds that took.
-    fn wait_fleet(&self, fleet: &mut Program, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<f64> {
+    pub(crate) fn wait_fleet(&self, fleet: &mut Program, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<f64> {
         let begun = Instant::now();
         let mut seen = Value::Null;
         while begun.elapsed() < STEP_MAX {
@@ -227,7 +235,7 @@ impl Site {
 }
 
 /// Removes the folder of the bench.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -235,11 +243,11 @@ impl Drop for Folder {
     }
 }
 
-fn say(begun: Instant, text: &str) {
-    eprintln!("fleet: [{:>4} s] {text}", begun.elapsed().as_secs());
+pub(crate) fn say(begun: Instant, text: &str) {
+    eprintln!("bench: [{:>4} s] {text}", begun.elapsed().as_secs());
 }
 
-fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(tree::root()).args(["build", "--release", "--bin", "virga-manager", "--bin", "virga-fleet"]);
     anyhow::ensure!(cargo.status().context("cargo")?.success(), "the programs cannot be built");
@@ -290,26 +298,8 @@ fn joins(bin: &Path, folder: &Path, size: Size, begun: Instant) -> Result<Vec<Me
 fn scale(bin: &Path, folder: &Path, size: Size, begun: Instant) -> Result<Vec<Measure>> {
     let site = Site::new(bin, folder.join("scale"))?;
     say(begun, &format!("{} hosts with {} VMs are prepared", size.hosts, size.vms));
-    let (hosts, vms) = (size.hosts.to_string(), size.vms.to_string());
     let at = Instant::now();
-    site.done(
-        "virga-fleet",
-        &[
-            "prepare",
-            "--manager-state",
-            &site.path("manager"),
-            "--state-dir",
-            &site.path("fleet"),
-            "--node-address",
-            &site.node,
-            "--listen",
-            &site.fleet,
-            "--hosts",
-            &hosts,
-            "--vms",
-            &vms,
-        ],
-    )?;
+    site.prepare(size)?;
     let prepared = at.elapsed().as_secs_f64();
     site.token()?;
     let mut manager = site.manager()?;

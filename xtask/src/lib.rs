@@ -6,6 +6,7 @@
 
 pub mod bench;
 pub mod bench_fleet;
+pub mod bench_portal;
 pub mod cve;
 pub mod fuzz;
 pub mod guide;

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode};
 use xtask::bench::{BENCHES, Bench, Figure};
 use xtask::bench_fleet::{self, Measure, Size};
+use xtask::bench_portal;
 use xtask::{RULES, guide, outside, tree, trust};
 
 const HELP: &str = "usage: cargo xtask COMMAND
@@ -24,6 +25,8 @@ const HELP: &str = "usage: cargo xtask COMMAND
   bench [NAME] [--json]   measure all benches, or the named one, in a release build
   bench fleet [--json] [--hosts 1024] [--vms 80000]
                           a manager with simulated hosts on this machine; takes minutes
+  bench portal [--json] [--hosts 1000] [--vms 80000]
+                          the portal in Chromium with many VMs behind it; takes minutes
 ";
 
 fn main() -> ExitCode {
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
         ["sim", rest @ ..] => xtask::sim::run(rest),
         ["trust"] => trust(),
         ["chaos", rest @ ..] => outside::run("chaos", rest),
-        ["bench", "fleet", rest @ ..] => bench_of_fleet(rest),
+        ["bench", which @ ("fleet" | "portal"), rest @ ..] => bench_of_fleet(which, rest),
         ["bench", rest @ ..] => bench(rest),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
@@ -124,17 +127,18 @@ fn bench(words: &[&str]) -> Result<bool> {
 }
 
 /// The bench of a whole installation takes minutes and has many figures: it is never among the others.
-fn bench_of_fleet(words: &[&str]) -> Result<bool> {
+fn bench_of_fleet(which: &str, words: &[&str]) -> Result<bool> {
     if cfg!(debug_assertions) {
-        let status = cargo().args(["run", "--quiet", "--release", "--package", "xtask", "--", "bench", "fleet"]).args(words).status().context("cargo")?;
+        let status = cargo().args(["run", "--quiet", "--release", "--package", "xtask", "--", "bench", which]).args(words).status().context("cargo")?;
         return Ok(status.success());
     }
     let number = |name: &str, usual: usize| match words.iter().position(|w| *w == name) {
         None => Ok(usual),
         Some(i) => words.get(i + 1).and_then(|w| w.parse().ok()).filter(|n| *n > 0).with_context(|| format!("{name} needs a number")),
     };
-    let size = Size { hosts: number("--hosts", 1024)?, vms: number("--vms", 80_000)? };
-    let found = bench_fleet::run(size)?;
+    let portal = which == "portal";
+    let size = Size { hosts: number("--hosts", if portal { 1000 } else { 1024 })?, vms: number("--vms", 80_000)? };
+    let found = if portal { bench_portal::run(size)? } else { bench_fleet::run(size)? };
     if words.contains(&"--json") {
         println!("{}", serde_json::to_string_pretty(&found.iter().map(Measure::json).collect::<Vec<_>>())?);
     } else {

@@ -53,6 +53,9 @@ pub struct Config {
     /// A further name or address for which the API's certificate is good; may be repeated.
     #[arg(long)]
     pub tls_name: Vec<String>,
+    /// Control socket of a simulated fleet, for the demo only: administrators can break its machines from the portal.
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub demo_fleet: Option<PathBuf>,
     /// Who administers, and where anchors of the audit records go.
     #[command(flatten)]
     pub trust: TrustArgs,

@@ -12,6 +12,7 @@ pub mod ca;
 pub mod config;
 pub mod console;
 pub mod copies;
+pub mod demo;
 pub mod event;
 pub mod fetch;
 pub mod first;

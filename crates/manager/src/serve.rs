@@ -126,7 +126,12 @@ async fn api(
     tls: rustls::ServerConfig,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
-    let api = Arc::new(Api::new(manager.clone(), hasher, &config.limits, stop.clone()));
+    let mut api = Api::new(manager.clone(), hasher, &config.limits, stop.clone());
+    api.demo = config.demo_fleet.clone().map(|socket| crate::demo::Demo { socket });
+    if api.demo.is_some() {
+        tracing::warn!("a demo: administrators can break the simulated fleet from the portal");
+    }
+    let api = Arc::new(api);
     let router = Router::new()?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("the API cannot be served on {}", config.listen))?;
     let address = listener.local_addr()?;

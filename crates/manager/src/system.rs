@@ -36,7 +36,7 @@ pub async fn view(op: &Op) -> Result<System, Error> {
     Ok(System {
         version: VERSION.into(),
         administration: crate::first::administration(&mut tx).await?,
-        capabilities: CAPABILITIES.iter().map(ToString::to_string).collect(),
+        capabilities: CAPABILITIES.iter().copied().chain(op.api.demo.as_ref().map(|_| crate::demo::CAPABILITY)).map(str::to_string).collect(),
         hosts: seen.len() as i64,
         hosts_up: up as i64,
         vms: count_vms(&mut tx, None, &vms).await?,

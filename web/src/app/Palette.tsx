@@ -1,9 +1,11 @@
 /** The search over everything, by Ctrl-K: objects of every noun, and pages. */
+import { PlusOutlined } from '@ant-design/icons'
 import { useQuery } from '@tanstack/react-query'
 import { Input, type InputRef, Modal } from 'antd'
 import { type KeyboardEvent, type ReactNode, useDeferredValue, useMemo, useRef, useState } from 'react'
 import { rightsNow, useCan } from '../api/rights'
 import { useT } from '../i18n'
+import { useAble } from '../system/api'
 import { useGo } from '../ui/Link'
 import { nouns } from './nouns'
 
@@ -22,7 +24,7 @@ interface Group {
 const HITS_MAX = 6
 
 async function find(text: string, signal: AbortSignal) {
-  const searched = nouns.filter((n) => n.find && n.path && (!n.privilege || rightsNow().has(n.privilege)))
+  const searched = nouns.filter((n) => n.find && (!n.privilege || rightsNow().has(n.privilege)))
   // One noun that cannot be asked does not hide the others.
   const found = await Promise.allSettled(searched.map((n) => n.find?.(text, signal) ?? []))
   return searched.map((noun, i) => {
@@ -35,6 +37,7 @@ export default function Palette({ close }: { close: () => void }) {
   const t = useT()
   const go = useGo()
   const can = useCan()
+  const able = useAble()
   const input = useRef<InputRef>(null)
   const [typed, setTyped] = useState('')
   const [at, setAt] = useState(0)
@@ -48,16 +51,23 @@ export default function Palette({ close }: { close: () => void }) {
   const groups = useMemo((): Group[] => {
     const lower = text.toLowerCase()
     const pages = nouns
-      .filter((n) => n.menu && can(n.privilege) && t(n.label).toLowerCase().includes(lower))
+      .filter((n) => n.menu && can(n.privilege) && able(n.capability) && t(n.label).toLowerCase().includes(lower))
       .map((n) => ({ key: `page-${n.kind}`, to: n.menu?.to ?? '/', icon: n.icon, label: t(n.label) }))
+    const commands = nouns.flatMap((n) =>
+      (n.commands ?? [])
+        .filter((c) => can(c.privilege) && t(c.label).toLowerCase().includes(lower))
+        .map((c) => ({ key: `do-${c.to}`, to: c.to, icon: <PlusOutlined />, label: t(c.label) })),
+    )
     const objects = text
       ? (query.data ?? []).map(({ noun, objects }) => ({
           title: t(noun.label),
-          hits: objects.map((o) => ({ key: o.id, to: noun.path?.(o.id) ?? '/', icon: noun.icon, label: o.name ?? o.id })),
+          hits: objects.map((o) => ({ key: o.id, to: o.to ?? noun.path?.(o.id) ?? '/', icon: noun.icon, label: o.name ?? o.id })),
         }))
       : []
-    return [...objects, { title: t('app.searchPages'), hits: pages }].filter((g) => g.hits.length > 0)
-  }, [text, query.data, can, t])
+    return [...objects, { title: t('app.searchCommands'), hits: commands }, { title: t('app.searchPages'), hits: pages }].filter(
+      (g) => g.hits.length > 0,
+    )
+  }, [text, query.data, can, able, t])
   const hits = groups.flatMap((g) => g.hits)
   const chosen = Math.min(at, hits.length - 1)
   const open = (hit?: Hit) => {

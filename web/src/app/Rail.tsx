@@ -1,6 +1,7 @@
 /** The main menu: the nouns, and administration below them. */
 import { useCan } from '../api/rights'
 import { useT } from '../i18n'
+import { useAble } from '../system/api'
 import { GoLink } from '../ui/Link'
 import type { Noun } from './noun'
 import { nouns } from './nouns'
@@ -8,9 +9,10 @@ import { nouns } from './nouns'
 export function Rail() {
   const t = useT()
   const can = useCan()
+  const able = useAble()
   const listed = (under?: 'administration') =>
     nouns
-      .filter((n) => n.menu && n.menu.under === under && can(n.privilege))
+      .filter((n) => n.menu && n.menu.under === under && can(n.privilege) && able(n.capability))
       .sort((a, b) => (a.menu?.order ?? 0) - (b.menu?.order ?? 0))
   const administration = listed('administration')
   return (
@@ -39,7 +41,7 @@ function Item({ noun }: { noun: Noun }) {
   return (
     <li>
       <GoLink to={noun.menu?.to ?? '/'}>
-        {noun.icon}
+        <span aria-hidden="true">{noun.icon}</span>
         <span>{t(noun.label)}</span>
       </GoLink>
     </li>

@@ -1,5 +1,6 @@
 /** The bar at the top: where one is signed in, search, whether it is live, events, one's own settings. */
 import { ApartmentOutlined, GlobalOutlined, QuestionCircleOutlined, SearchOutlined, UserOutlined } from '@ant-design/icons'
+import { useIsFetching } from '@tanstack/react-query'
 import { Dropdown } from 'antd'
 import { lazy, Suspense, useEffect, useState, useSyncExternalStore } from 'react'
 import { liveState } from '../api/live'
@@ -54,6 +55,7 @@ export function TopBar({ tree, onTree }: { tree: boolean; onTree: () => void }) 
       <HelpMenu />
       <LanguageMenu />
       <UserMenu />
+      <Reading />
       {searching && (
         <Suspense fallback={null}>
           <Palette close={() => setSearching(false)} />
@@ -81,6 +83,12 @@ function Live() {
       )}
     </span>
   )
+}
+
+/** A line under the bar while something is being read; it is seen only when that takes long. */
+function Reading() {
+  const busy = useIsFetching() > 0
+  return <span className="reading" data-testid="reading" data-busy={busy} aria-hidden="true" />
 }
 
 function HelpMenu() {

@@ -1,5 +1,6 @@
 /** The nouns of the portal. A new noun is a folder, and a line here. */
 import { audit } from '../audit/noun'
+import { demo } from '../demo/noun'
 import { event } from '../event/noun'
 import { host } from '../host/noun'
 import { image } from '../image/noun'
@@ -14,4 +15,4 @@ import { user } from '../user/noun'
 import { vm } from '../vm/noun'
 import type { Noun } from './noun'
 
-export const nouns: Noun[] = [overview, vm, host, image, network, task, event, user, role, token, audit, system, session]
+export const nouns: Noun[] = [overview, vm, host, image, network, task, event, user, role, token, audit, system, demo, session]

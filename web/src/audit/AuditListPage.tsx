@@ -1,6 +1,6 @@
 /** Audit records: who did what, from where, and what came of it. */
 import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { App, Button, Form, InputNumber, Popover } from 'antd'
+import { App, Button, Form, InputNumber, Popover, Segmented } from 'antd'
 import { useMemo } from 'react'
 import { api } from '../api/client'
 import type { Fetch, ListSource } from '../api/list'
@@ -15,6 +15,8 @@ import { ListView } from '../ui/ListView'
 import { ObjectLink } from '../ui/ObjectLink'
 import { Page } from '../ui/Page'
 import { Status } from '../ui/Status'
+import { useUrlState } from '../ui/urlState'
+import { AnchorList } from './AnchorList'
 
 type Row = Omit<Schemas['AuditRecord'], 'id'> & { id: string }
 
@@ -36,6 +38,8 @@ const FIELDS: FilterField[] = [
 
 export default function AuditListPage() {
   const t = useT()
+  const [search, setSearch] = useUrlState()
+  const anchors = search.show === 'anchors'
   const columns = useMemo(
     (): Column<Row>[] => [
       { id: 'at', header: t('audit.at'), width: 180, sort: 'at', cell: (r) => dateTime(r.at), csv: (r) => r.at },
@@ -76,14 +80,29 @@ export default function AuditListPage() {
   )
   return (
     <Page title={t('audit.many')} flush extra={<Tools />}>
-      <ListView<Row>
-        id="audit"
-        label={t('audit.records')}
-        source={SOURCE}
-        columns={columns}
-        fields={FIELDS}
-        example="result != ok and actor = admin"
-      />
+      <div className="toolbar">
+        <Segmented
+          aria-label={t('audit.many')}
+          value={anchors ? 'anchors' : 'records'}
+          onChange={(v) => setSearch({ show: v === 'anchors' ? v : undefined, filter: undefined, sort: undefined })}
+          options={[
+            { value: 'records', label: t('audit.records') },
+            { value: 'anchors', label: t('audit.anchors') },
+          ]}
+        />
+      </div>
+      {anchors ? (
+        <AnchorList />
+      ) : (
+        <ListView<Row>
+          id="audit"
+          label={t('audit.records')}
+          source={SOURCE}
+          columns={columns}
+          fields={FIELDS}
+          example="result != ok and actor = admin"
+        />
+      )}
     </Page>
   )
 }

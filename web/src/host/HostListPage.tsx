@@ -44,22 +44,22 @@ export default function HostListPage() {
       {
         id: 'state',
         header: t('host.state'),
-        width: 120,
+        width: 100,
         cell: (r) => <HostStateView host={r} />,
         csv: (r) => (r.maintenance ? 'maintenance' : r.state),
       },
-      { id: 'vms', header: t('host.vms'), width: 70, numeric: true, cell: (r) => count(r.vms), csv: (r) => r.vms },
+      { id: 'vms', header: t('host.vms'), width: 60, numeric: true, cell: (r) => count(r.vms), csv: (r) => r.vms },
       {
         id: 'cpu',
         header: t('host.cpuUsed'),
-        width: 120,
+        width: 110,
         cell: (r) => <Used share={r.stats?.cpu} text={percent(r.stats?.cpu)} />,
         csv: (r) => r.stats?.cpu,
       },
       {
         id: 'memory',
         header: t('host.memoryAllocated'),
-        width: 210,
+        width: 190,
         cell: (r) => (
           <Used
             share={promised(r)}
@@ -71,7 +71,7 @@ export default function HostListPage() {
       {
         id: 'processors',
         header: t('host.processors'),
-        width: 90,
+        width: 80,
         numeric: true,
         cell: (r) => count(r.facts.cpu?.logical),
         csv: (r) => r.facts.cpu?.logical,
@@ -79,7 +79,7 @@ export default function HostListPage() {
       {
         id: 'storage',
         header: t('host.storage'),
-        width: 110,
+        width: 100,
         numeric: true,
         cell: (r) => size(r.facts.store_free_bytes),
         csv: (r) => r.facts.store_free_bytes,
@@ -87,7 +87,7 @@ export default function HostListPage() {
       {
         id: 'report',
         header: t('host.report'),
-        width: 130,
+        width: 110,
         sort: 'last_report_at',
         cell: (r) => <Time at={r.last_report_at} />,
         csv: (r) => r.last_report_at,

@@ -10,6 +10,7 @@ export const host: Noun = {
   path: (id) => `/hosts/${id}`,
   menu: { to: '/hosts', order: 20 },
   find: findHosts,
+  commands: [{ label: 'host.add', to: '/hosts/new', privilege: 'host_manage' }],
   pages: [
     { path: '/hosts', load: () => import('./HostListPage') },
     { path: '/hosts/new', load: () => import('./HostAddPage') },

@@ -1,6 +1,6 @@
 /** Uploading an image. */
 import { InboxOutlined } from '@ant-design/icons'
-import { Alert, Button, Form, Progress, Upload } from 'antd'
+import { Alert, Button, Form, Input, Progress, Segmented, Upload } from 'antd'
 import { useState } from 'react'
 import { useT } from '../i18n'
 import { size } from '../ui/format'
@@ -10,12 +10,19 @@ import { Page } from '../ui/Page'
 import { Panel } from '../ui/Panel'
 import { ProblemAlert } from '../ui/ProblemAlert'
 import { useUrlState } from '../ui/urlState'
-import { type Upload as Running, startUpload, useUploads } from './uploads'
+import { type Upload as Running, startFetch, startUpload, useUploads } from './uploads'
+
+interface Values {
+  name: string
+  url?: string
+  sha256?: string
+}
 
 export default function ImageUploadPage() {
   const t = useT()
   const [search] = useUrlState()
-  const [form] = Form.useForm<{ name: string }>()
+  const [form] = Form.useForm<Values>()
+  const [way, setWay] = useState<'file' | 'url'>(search.from === 'url' ? 'url' : 'file')
   const [file, setFile] = useState<File>()
   const [error, setError] = useState<unknown>()
   const uploads = useUploads()
@@ -29,11 +36,11 @@ export default function ImageUploadPage() {
     if (!form.getFieldValue('name')) form.setFieldsValue({ name: name.slice(0, 63) })
     return false
   }
-  const start = async ({ name }: { name: string }) => {
-    if (!file) return
+  const start = async ({ name, url, sha256 }: Values) => {
     setError(undefined)
     try {
-      await startUpload(name, file)
+      if (way === 'url' && url) await startFetch(name, { url, sha256: sha256?.trim() || null })
+      else if (file) await startUpload(name, file)
     } catch (e) {
       setError(e)
     }
@@ -43,13 +50,19 @@ export default function ImageUploadPage() {
       <div className="stack form-page">
         <ProblemAlert error={error} />
         <Panel title={t('image.upload')}>
-          <Form
-            form={form}
-            layout="vertical"
-            initialValues={{ name: search.name }}
-            onFinish={(v: { name: string }) => void start(v)}
-          >
-            <Form.Item label={t('image.uploadFile')} extra={t('image.uploadHelp')}>
+          <Form form={form} layout="vertical" initialValues={{ name: search.name }} onFinish={(v: Values) => void start(v)}>
+            <Form.Item>
+              <Segmented
+                aria-label={t('image.upload')}
+                value={way}
+                onChange={setWay}
+                options={[
+                  { value: 'file', label: t('image.fromFile') },
+                  { value: 'url', label: t('image.fromUrl') },
+                ]}
+              />
+            </Form.Item>
+            <Form.Item label={t('image.uploadFile')} extra={t('image.uploadHelp')} hidden={way !== 'file'}>
               <Upload.Dragger beforeUpload={choose} showUploadList={false} maxCount={1}>
                 <p>
                   <InboxOutlined style={{ fontSize: 28, color: 'var(--accent)' }} />
@@ -57,9 +70,24 @@ export default function ImageUploadPage() {
                 <p>{file ? `${file.name} (${size(file.size)})` : t('image.uploadChoose')}</p>
               </Upload.Dragger>
             </Form.Item>
+            {way === 'url' && (
+              <>
+                <Form.Item
+                  name="url"
+                  label={t('image.url')}
+                  extra={t('image.urlHelp')}
+                  rules={[{ required: true, message: t('ui.needed') }]}
+                >
+                  <Input type="url" autoComplete="off" spellCheck={false} maxLength={2000} />
+                </Form.Item>
+                <Form.Item name="sha256" label={t('image.sha')} extra={t('image.shaHelp')}>
+                  <Input autoComplete="off" spellCheck={false} className="mono" maxLength={64} />
+                </Form.Item>
+              </>
+            )}
             <NameField label={t('image.name')} />
-            <Button type="primary" htmlType="submit" disabled={!file}>
-              {t('image.uploadStart')}
+            <Button type="primary" htmlType="submit" disabled={way === 'file' && !file}>
+              {t(way === 'url' ? 'image.fetchStart' : 'image.uploadStart')}
             </Button>
           </Form>
         </Panel>
@@ -88,17 +116,23 @@ function UploadView({ upload: u }: { upload: Running }) {
   const part = u.bytes ? Math.floor((u.sent / u.bytes) * 100) : 0
   return (
     <Panel
-      title={t('image.uploading', { name: u.name })}
+      title={t(u.url ? 'image.fetching' : 'image.uploading', { name: u.name })}
       extra={
         <Button size="small" onClick={u.stop}>
           {t('image.uploadStop')}
         </Button>
       }
     >
-      <Progress percent={part} status="active" aria-label={t('image.uploading', { name: u.name })} />
-      <div className="dim">
-        {size(u.sent)} / {size(u.bytes)}. {t('image.uploadLeave')}
-      </div>
+      {u.url ? (
+        <div className="dim wrap">{t('image.fetched', { size: size(u.sent), url: u.url })}</div>
+      ) : (
+        <>
+          <Progress percent={part} status="active" aria-label={t('image.uploading', { name: u.name })} />
+          <div className="dim">
+            {size(u.sent)} / {size(u.bytes)}. {t('image.uploadLeave')}
+          </div>
+        </>
+      )}
     </Panel>
   )
 }

@@ -10,6 +10,7 @@ export const image: Noun = {
   path: (id) => `/images/${id}`,
   menu: { to: '/images', order: 30 },
   find: findImages,
+  commands: [{ label: 'image.upload', to: '/images/new', privilege: 'image_manage' }],
   pages: [
     { path: '/images', load: () => import('./ImageListPage') },
     { path: '/images/new', load: () => import('./ImageUploadPage') },

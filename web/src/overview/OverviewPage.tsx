@@ -3,17 +3,15 @@ import { useT } from '../i18n'
 import { useSystem } from '../system/api'
 import { count, percent, size } from '../ui/format'
 import { GoLink } from '../ui/Link'
-import { ObjectLink } from '../ui/ObjectLink'
 import { Page } from '../ui/Page'
-import { Panel } from '../ui/Panel'
 import { ProblemAlert } from '../ui/ProblemAlert'
 import { Bar } from '../ui/Status'
 import { Attention } from './Attention'
 import { capacity, useCounts, useHosts } from './api'
+import { Busiest } from './Busiest'
 import { FirstSteps } from './FirstSteps'
 import { LatestTrouble } from './LatestTrouble'
-
-const BUSIEST = 6
+import { Survive } from './Survive'
 
 export default function OverviewPage() {
   const t = useT()
@@ -46,6 +44,7 @@ export default function OverviewPage() {
         )}
         <div className="grid">
           <Attention hosts={hosts.data ?? []} counts={counts.data} />
+          {!!hosts.data?.length && <Survive hosts={hosts.data} />}
           {!!hosts.data?.length && <Busiest hosts={hosts.data} />}
           <LatestTrouble />
         </div>
@@ -85,29 +84,5 @@ function Shares({ hosts }: { hosts: NonNullable<ReturnType<typeof useHosts>['dat
         share={part(used, c.storage)}
       />
     </>
-  )
-}
-
-function Busiest({ hosts }: { hosts: NonNullable<ReturnType<typeof useHosts>['data']> }) {
-  const t = useT()
-  const busiest = [...hosts].sort((a, b) => (b.stats?.cpu ?? 0) - (a.stats?.cpu ?? 0)).slice(0, BUSIEST)
-  return (
-    <Panel title={t('overview.busiest')}>
-      <div className="stack" style={{ gap: 6 }}>
-        {busiest.map((h) => (
-          <div className="row" key={h.id}>
-            <span className="grow">
-              <ObjectLink of={{ kind: 'host', id: h.id, name: h.name }} />
-            </span>
-            <span style={{ width: 90 }}>
-              <Bar share={h.stats?.cpu ?? 0} label={`${h.name}: ${percent(h.stats?.cpu)}`} />
-            </span>
-            <span className="num" style={{ width: 44 }}>
-              {percent(h.stats?.cpu)}
-            </span>
-          </div>
-        ))}
-      </div>
-    </Panel>
   )
 }

@@ -25,3 +25,13 @@ export function useSystem() {
   }, [])
   return useQuery({ queryKey: KEY, queryFn: ({ signal }) => api.get('/v1/system', { signal }) })
 }
+
+/** Whether this manager has an ability; a missing one means "every manager has it". */
+export function useAble(): (capability?: string) => boolean {
+  const { data } = useQuery({
+    queryKey: ['system', 'abilities'],
+    queryFn: async ({ signal }) => new Set((await api.get('/v1/system', { signal })).capabilities),
+    staleTime: Number.POSITIVE_INFINITY,
+  })
+  return (c) => c === undefined || !!data?.has(c)
+}

@@ -8,6 +8,7 @@ import { onTouched } from '../api/live'
 import { useObject } from '../api/object'
 import { queryClient } from '../api/query'
 import type { ListQuery, Page, Schemas } from '../api/schema'
+import { text } from '../i18n'
 
 export type Task = Schemas['Task']
 
@@ -15,6 +16,13 @@ export const listTasks = (query: ListQuery, signal?: AbortSignal) =>
   api.get('/v1/tasks', { query, signal }) as Promise<Page<Task>>
 export const taskSource = (within?: string): ListSource<Task> => ({ kind: 'task', fetch: listTasks, within, ageing: true })
 export const tasksOf = (object: string) => term('object', '=', object)
+
+/** The newest tasks of objects with a part of a name. */
+export const findTasks = async (object: string, signal: AbortSignal) =>
+  (await listTasks({ filter: term('object', '~', object), limit: 5, fields: 'kind,object' }, signal)).items.map((x) => ({
+    id: x.id,
+    name: `${text(`task.kind.${x.kind}`)} ${x.object.name ?? ''}`,
+  }))
 
 export const isActive = (t: Task) => t.state === 'queued' || t.state === 'running'
 /** What may still be stopped. */

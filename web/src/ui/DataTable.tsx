@@ -47,6 +47,9 @@ interface Props<R extends Named> {
 
 const ROW_PX = 30
 const OVERSCAN = 12
+/** The least width of a column that takes what is left, and of the column for choosing. */
+const FREE_COLUMN_PX = 130
+const CHECK_PX = 34
 
 export function DataTable<R extends Named>(p: Props<R>) {
   const t = useT()
@@ -67,11 +70,19 @@ export function DataTable<R extends Named>(p: Props<R>) {
 
   const [before, after] = [firstItem?.start ?? 0, virtual.getTotalSize() - (lastItem?.end ?? 0)]
   const span = p.columns.length + (p.selection ? 1 : 0)
+  // In a narrow window the table is moved sideways; its first column stays.
+  const least = p.columns.reduce((sum, c) => sum + (c.width ?? FREE_COLUMN_PX), p.selection ? CHECK_PX : 0)
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: arrow keys move in it
     // biome-ignore lint/a11y/noStaticElementInteractions: arrow keys move in it
     <div className="table-wrap" ref={box} tabIndex={0} onKeyDown={keys}>
-      <table className="data" aria-label={p.label} aria-rowcount={p.total ?? p.rows.length} aria-busy={p.loading}>
+      <table
+        className="data"
+        style={{ minWidth: least }}
+        aria-label={p.label}
+        aria-rowcount={p.total ?? p.rows.length}
+        aria-busy={p.loading}
+      >
         <Head p={p} />
         <tbody>
           {before > 0 && <Spacer height={before} span={span} />}
@@ -86,6 +97,9 @@ export function DataTable<R extends Named>(p: Props<R>) {
     </div>
   )
 }
+
+const classOf = (c: { numeric?: boolean }, first: boolean) =>
+  [c.numeric && 'num', first && 'first'].filter(Boolean).join(' ') || undefined
 
 function Spacer({ height, span }: { height: number; span: number }) {
   return (
@@ -113,11 +127,11 @@ function Head<R extends Named>({ p }: { p: Props<R> }) {
             />
           </th>
         )}
-        {p.columns.map((c) => {
+        {p.columns.map((c, i) => {
           const descending = sorted === c.sort && p.sort?.startsWith('-')
           const order = c.sort && sorted === c.sort ? (descending ? 'descending' : 'ascending') : undefined
           return (
-            <th key={c.id} scope="col" style={{ width: c.width }} className={c.numeric ? 'num' : undefined} aria-sort={order}>
+            <th key={c.id} scope="col" style={{ width: c.width }} className={classOf(c, i === 0)} aria-sort={order}>
               {c.sort && p.onSort ? (
                 <button
                   type="button"
@@ -182,8 +196,8 @@ function RowView<R extends Named>({ row, index, p, active, pick }: RowProps<R>) 
           />
         </td>
       )}
-      {p.columns.map((c) => (
-        <td key={c.id} className={c.numeric ? 'num' : undefined}>
+      {p.columns.map((c, i) => (
+        <td key={c.id} className={classOf(c, i === 0)}>
           {c.cell(row)}
         </td>
       ))}

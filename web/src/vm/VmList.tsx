@@ -48,7 +48,7 @@ export function VmList({ id, within, primary }: { id: string; within?: string; p
       {
         id: 'state',
         header: t('vm.state'),
-        width: 120,
+        width: 110,
         sort: 'state',
         cell: (r) => <VmStateView vm={r} />,
         csv: (r) => stateOf(r),
@@ -56,7 +56,7 @@ export function VmList({ id, within, primary }: { id: string; within?: string; p
       {
         id: 'host',
         header: t('vm.host'),
-        width: 170,
+        width: 150,
         sort: 'host',
         cell: (r) => <ObjectLink of={r.host} plain />,
         csv: (r) => r.host?.name,
@@ -64,7 +64,7 @@ export function VmList({ id, within, primary }: { id: string; within?: string; p
       {
         id: 'cpus',
         header: t('vm.cpus'),
-        width: 70,
+        width: 64,
         numeric: true,
         sort: 'cpus',
         cell: (r) => count(r.spec.cpu.count),
@@ -73,7 +73,7 @@ export function VmList({ id, within, primary }: { id: string; within?: string; p
       {
         id: 'memory',
         header: t('vm.memory'),
-        width: 90,
+        width: 84,
         numeric: true,
         sort: 'memory',
         cell: (r) => size(r.spec.memory.bytes),
@@ -82,7 +82,7 @@ export function VmList({ id, within, primary }: { id: string; within?: string; p
       {
         id: 'cpuUsed',
         header: t('vm.cpuUsed'),
-        width: 95,
+        width: 90,
         numeric: true,
         cell: (r) => (stateOf(r) === 'running' ? percent(r.stats?.cpu) : ''),
         csv: (r) => r.stats?.cpu,
@@ -90,7 +90,7 @@ export function VmList({ id, within, primary }: { id: string; within?: string; p
       {
         id: 'ips',
         header: t('vm.ips'),
-        width: 140,
+        width: 120,
         cell: (r) => <span title={r.observed.guest?.ips?.join(', ')}>{r.observed.guest?.ips?.join(', ')}</span>,
         csv: (r) => r.observed.guest?.ips?.join(' '),
       },
@@ -105,7 +105,7 @@ export function VmList({ id, within, primary }: { id: string; within?: string; p
       {
         id: 'labels',
         header: t('vm.labels'),
-        width: 170,
+        width: 150,
         cell: (r) => labelText(r).map((l) => <Tag key={l}>{l}</Tag>),
         csv: (r) => labelText(r).join(' '),
       },

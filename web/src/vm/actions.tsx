@@ -73,6 +73,15 @@ const needs =
   (vm: Vm) =>
     busy(vm) ?? (states.includes(stateOf(vm)) ? undefined : why)
 
+/** Seconds for which the end of a task is waited for before it is taken back. */
+const WAIT_S = 30
+
+/** Takes an action back, once its task has ended: until then the VM takes no other. */
+async function back(vm: Vm, action: PowerAction, task?: string) {
+  if (task) await api.get('/v1/tasks/{task}', { path: { task }, query: { wait: WAIT_S } })
+  return power(vm, action)
+}
+
 interface Power {
   id: string
   label: Key
@@ -102,7 +111,7 @@ function powerAction(p: Power): Action<Vm> {
     run: async (vm, choices) => {
       const { task } = await power(vm, p.action, forced(choices))
       const { undo } = p
-      return { task, undo: undo && (() => power(vm, undo)) }
+      return { task, undo: undo && (() => back(vm, undo, task?.id)) }
     },
     ...(p.batch && many(p.batch, forced)),
   }
@@ -146,6 +155,7 @@ const POWER: Action<Vm>[] = [
     batch: 'pause',
     refused: needs('vm.not.running', 'running'),
     confirm: blast('vm.blast.pause'),
+    undo: 'resume',
   }),
   powerAction({
     id: 'resume',
@@ -162,6 +172,7 @@ const POWER: Action<Vm>[] = [
     batch: 'hibernate',
     refused: needs('vm.not.running', 'running'),
     confirm: blast('vm.blast.hibernate'),
+    undo: 'wake',
   }),
   powerAction({
     id: 'wake',

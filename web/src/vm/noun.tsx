@@ -9,6 +9,7 @@ export const vm: Noun = {
   path: (id) => `/vms/${id}`,
   menu: { to: '/vms', order: 10 },
   find: findVms,
+  commands: [{ label: 'vm.create', to: '/vms/new', privilege: 'vm_create' }],
   pages: [
     { path: '/vms', load: () => import('./VmListPage') },
     { path: '/vms/new', load: () => import('./create/CreatePage') },

@@ -7,6 +7,7 @@
 use super::lanes::Lanes;
 use super::limits::{ANSWER_FREE_BYTES, BODY_BYTES_MAX, Limits, counted};
 use super::route::{Route, Router, Unrouted};
+use crate::demo;
 use crate::http::{self as operations, Api, Head, Rq};
 use crate::limit::too_many;
 use crate::portal;
@@ -97,6 +98,7 @@ impl Service {
         self.api.sources.take(&counted(source.ip())).map_err(|s| too_many("requests from this address", s))?;
         let (route, variables) = match self.router.find(request.method(), request.uri().path()) {
             Ok(routed) => routed,
+            Err(Unrouted::Path) if self.api.demo.is_some() && request.uri().path() == demo::PATH => return self.demo(request, source, id).await,
             Err(why) => return self.page(&why, &request).ok_or_else(|| unrouted(why, request.method())),
         };
         let share = self.lanes.share(source.ip())?;
@@ -119,6 +121,26 @@ impl Service {
                 Err(Error::internal("The manager made a mistake with this request.").with_hint("Its log says more; report it.").into())
             }
         }
+    }
+
+    /// Breaks or shows the simulated fleet of a demo.
+    async fn demo(&self, request: Request<Incoming>, source: SocketAddr, id: &str) -> Result<Response<Body>, Refused> {
+        let begun = Instant::now();
+        let share = self.lanes.share(source.ip())?;
+        let (parts, content) = request.into_parts();
+        let (body, _, memory) = self.load(content, Route { operation: demo::NAME, body_bytes_max: Some(demo::BODY_BYTES_MAX) }).await?;
+        let (api, busy, id, source) = (self.api.clone(), self.busy.clone(), id.to_string(), source.ip().to_string());
+        let work = virga_crash::spawn(async move {
+            let answer = match &api.demo {
+                Some(fleet) => demo::answer(&api, fleet, &parts, &source, &id, &body).await,
+                None => Err(Error::internal("There is no demo.")),
+            };
+            drop((share, memory, busy));
+            answer
+        });
+        let answer = work.await.unwrap_or_else(|_| Err(Error::internal("The manager made a mistake with this request.")))?;
+        self.api.counters.count(demo::NAME, answer.status().as_u16(), begun.elapsed());
+        Ok(answer)
     }
 
     /// A page or a file of the portal, for a path that is no operation's.

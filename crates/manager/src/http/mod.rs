@@ -78,6 +78,8 @@ pub struct Api {
     pub streams: Arc<Semaphore>,
     /// Becomes true when the manager stops.
     pub stop: watch::Receiver<bool>,
+    /// The simulated fleet of a demo; none in every other installation.
+    pub demo: Option<crate::demo::Demo>,
 }
 
 impl Api {
@@ -97,6 +99,7 @@ impl Api {
             image_sources: Places::new(&limits.image_source),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             stop,
+            demo: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod authz;
 mod canary;
 mod cve;
 mod databases;
+mod demo;
 mod disks;
 mod fetch;
 mod hostile;

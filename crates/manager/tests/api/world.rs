@@ -153,6 +153,7 @@ pub fn config(dir: &TempDir) -> Config {
         node_address: None,
         database: None,
         tls_name: vec![],
+        demo_fleet: None,
         trust: Default::default(),
         limits: Default::default(),
     }
@@ -176,10 +177,15 @@ impl World {
 
     /// As [`World::bare`], with other limits.
     pub async fn under(change: impl FnOnce(&mut Limits)) -> World {
+        World::under_on(Store::memory().await.unwrap(), |c| change(&mut c.limits)).await
+    }
+
+    /// As [`World::bare`], with other settings.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> World {
         World::under_on(Store::memory().await.unwrap(), change).await
     }
 
-    async fn under_on(store: Store, change: impl FnOnce(&mut Limits)) -> World {
+    async fn under_on(store: Store, change: impl FnOnce(&mut Config)) -> World {
         provider();
         let dir = tempfile::tempdir().unwrap();
         let admin = make_user(&store, "admin", &[(Role::Admin, Scope::All)]).await;
@@ -199,7 +205,7 @@ impl World {
         let now = Box::new(move || wall_clock().plus_seconds(ahead.load(Ordering::SeqCst)));
         let clocks = Clocks { wall: now, ..Clocks::default() };
         let mut config = config(&dir);
-        change(&mut config.limits);
+        change(&mut config);
         let running = serve::start_with(config, nodes.clone(), store.clone(), clocks).await.unwrap();
         let http = client(&dir);
         World { running, http, nodes, dir, store, admin, clock }
