@@ -15,7 +15,7 @@ use virga_model::order::{ImageRef, NetworkRef, VmOrder};
 use virga_model::user::ConsoleKind;
 use virga_model::vm::*;
 use virga_model::{ErrorCode, VmId};
-use virga_tests::lab::Lab;
+use virga_tests::lab::{Lab, tiny_guest};
 
 use specs::host::{import, in_guest, make, open, state, tiny_order, until, until_agent, until_state};
 

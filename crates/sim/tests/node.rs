@@ -9,6 +9,7 @@ use uuid::Uuid;
 use virga_agent::host::{Journal, Result};
 use virga_agent::link::Link;
 use virga_agent::node::Node;
+use virga_model::disk::{DiskFormat, DiskWork, Erase, Leaving, Provisioning, Reclaim, Sharing};
 use virga_model::order::{Act, CallHead, ImageRef, NodeAnswer, NodeCall, Report, ReportAck, VmOrder, VmReport};
 use virga_model::vm::{Desired, DiskMode, DiskSpec, StopMode, VmState};
 use virga_model::{DiskId, ErrorCode, ImageId, TaskId, VmId};
