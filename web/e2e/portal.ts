@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
+import { type Browser, type BrowserContext, chromium, type Page, request } from 'playwright-core'
 
 const needed = (name: string) => {
   const value = process.env[name]
@@ -36,6 +36,17 @@ export async function call<A>(page: Page, method: string, path: string, body?: u
   })
   if (!answer.ok()) throw new Error(`${method} ${path}: ${answer.status()} ${await answer.text()}`)
   return (await answer.json()) as A
+}
+
+/** Asks as somebody else: without the browser, its cookies and what it would keep of the answer. */
+export async function outside(method: string, path: string, headers: Record<string, string>, data?: unknown) {
+  const context = await request.newContext({ ignoreHTTPSErrors: true })
+  try {
+    const answer = await context.fetch(`${URL_OF}${path}`, { method, headers, data })
+    return { status: answer.status(), body: (await answer.json().catch(() => undefined)) as unknown }
+  } finally {
+    await context.dispose()
+  }
 }
 
 /** What a page complained about. An answer that is an error is logged by the browser itself, and is no fault of the page. */

@@ -56,7 +56,8 @@ function usePerform(): Perform {
         notification.success({
           key,
           title: t('ui.started', { action: t(action.label), name }),
-          duration: 4,
+          // What can be taken back stays long enough for that.
+          duration: done?.undo ? 12 : 4,
           placement: 'bottomRight',
           description: done?.task && <GoLink to={`/tasks/${done.task.id}`}>{t('ui.showTask')}</GoLink>,
           actions: done?.undo && (

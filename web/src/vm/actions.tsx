@@ -125,7 +125,10 @@ const POWER: Action<Vm>[] = [
     action: 'start',
     batch: 'start',
     shortcut: 's',
-    refused: (v) => busy(v) ?? (['running', 'paused'].includes(stateOf(v)) ? 'vm.not.runs' : undefined),
+    refused: (v) => {
+      if (['running', 'paused'].includes(stateOf(v))) return busy(v) ?? 'vm.not.runs'
+      return busy(v) ?? (stateOf(v) === 'crashed' ? 'vm.not.crashed' : undefined)
+    },
   }),
   powerAction({
     id: 'shutdown',
