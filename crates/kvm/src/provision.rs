@@ -114,9 +114,14 @@ pub fn extend(path: &Path, p: Provisioning, size: u64, meter: &Meter) -> Result<
     f.sync_all().map_err(cannot)
 }
 
-/// Sees to it that the whole of a raw file has its space; what is written stays. A qcow2 file is left as it is.
+/// Sees to it that the whole of a disk's raw file has its space; what is written stays. A qcow2 file is left as it is.
 pub fn keep_space(path: &Path, p: Provisioning) -> Result<()> {
-    if p == Provisioning::Thin || paths::disk_format(path) != "raw" {
+    if paths::disk_format(path) == "raw" { reserve_whole(path, p) } else { Ok(()) }
+}
+
+/// As [`keep_space`], for a raw file whatever its name: one that is being made has another.
+pub fn reserve_whole(path: &Path, p: Provisioning) -> Result<()> {
+    if p == Provisioning::Thin {
         return Ok(());
     }
     let cannot = |e: std::io::Error| no_space(path, p, &e);

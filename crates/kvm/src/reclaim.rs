@@ -106,7 +106,8 @@ impl Kvm {
             return Ok(());
         }
         // The guest's data is worth reading twice.
-        let same = qemu_img(&["compare", "-q", "-f", "qcow2", "-F", "qcow2", "--", text(old)?, text(&new.0)?], OFFLINE);
+        let args = ["compare", "-q", "-f", "qcow2", "-F", "qcow2", "--", text(old)?, text(&new.0)?];
+        let same = qemu_img(&args, OFFLINE);
         provision::told("comparing what was written", file.disk.size_bytes, progress, || 0, same).await?;
         self.ensure_not_open(order.id, old).await?;
         let (old, new_path) = (old.clone(), new.0.clone());

@@ -196,7 +196,7 @@ async fn copy(new: &Path, disk: &DiskSpec, from: &Path, image: &ImageRef, progre
     if disk.format == DiskFormat::Raw {
         let (new, p, size) = (new.to_path_buf(), disk.provisioning, disk.size_bytes);
         let work = move |meter: &provision::Meter| {
-            provision::keep_space(&new, p)?;
+            provision::reserve_whole(&new, p)?;
             provision::extend(&new, p, size, meter)
         };
         return provision::watched(provision::TAKING, disk.size_bytes - image.virtual_bytes, progress, work).await;

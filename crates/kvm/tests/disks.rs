@@ -18,7 +18,6 @@ use virga_model::vm::*;
 use virga_tests::lab::Lab;
 
 const MIB: u64 = 1 << 20;
-/// What qemu-img and qemu-io call the formats.
 const QUIET: &(dyn Fn(virga_model::order::Progress) + Send + Sync) = &|_| ();
 
 fn paths(lab: &Lab) -> Paths {

@@ -3,21 +3,19 @@
 
 mod specs;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use virga_agent::host::*;
 use virga_kvm::{Config, Kvm};
 use virga_model::change::Change;
 use virga_model::cloud_init::CloudInit;
-use virga_model::image::{ImageFormat, inspect};
+use virga_model::image::ImageFormat;
 use virga_model::order::{ImageRef, NetworkRef, VmOrder};
 use virga_model::user::ConsoleKind;
 use virga_model::vm::*;
 use virga_model::{ErrorCode, VmId};
-use virga_tests::lab::Lab;
+use virga_tests::lab::{Lab, tiny_guest};
 
 use specs::host::{import, in_guest, make, open, state, tiny_order, until, until_agent, until_state};
 

@@ -10,6 +10,7 @@ use virga_agent::host::{Journal, Result};
 use virga_agent::link::Link;
 use virga_agent::node::Node;
 use virga_model::data_store::{DataStoreSpec, StoreFact, StoreProblem};
+use virga_model::disk::{DiskFormat, DiskWork, Erase, Leaving, Provisioning, Reclaim, Sharing};
 use virga_model::order::{Act, CallHead, ImageRef, NodeAnswer, NodeCall, Report, ReportAck, StoreRef, VmOrder, VmReport, stores_digest};
 use virga_model::vm::{Desired, DiskMode, DiskSpec, StopMode, VmState};
 use virga_model::{DataStoreId, DiskId, ErrorCode, ImageId, TaskId, VmId};

@@ -79,6 +79,9 @@ pub async fn host(op: &Op, tx: &mut Tx, name: &str, field: &str) -> Result<Host,
 /// Invalid on a field under `field`.
 pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<DiskSpec, Error> {
     let within = |name: &str| if field.is_empty() { name.to_string() } else { format!("{field}.{name}") };
+    if b.existing.is_some() {
+        return Err(Error::invalid(within("existing"), "is for a VM that is there: attach the disk to it"));
+    }
     let from = match b.image.as_deref().filter(|n| !n.is_empty()) {
         Some(n) => Some(image(op, tx, n, &within("image")).await?),
         None => None,
@@ -99,9 +102,6 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
         (None, Some(i)) => i.virtual_bytes,
         (None, None) => return Err(Error::invalid(within("size_bytes"), "must be given for a disk without an image")),
     };
-    if b.existing.is_some() {
-        return Err(Error::invalid(within("existing"), "is for a VM that is there: attach the disk to it"));
-    }
     let sharing = b.sharing.unwrap_or_default();
     let shared = sharing == Sharing::Shared;
     let provisioning = b.provisioning.unwrap_or(if shared { Provisioning::ThickLazy } else { Provisioning::Thin });

@@ -48,7 +48,8 @@ async fn kinds_have_their_defaults_and_their_rules() {
     let a = w.post("/v1/vms", json!({"name": "c", "disks": [{"existing": vm["spec"]["disks"][0]["id"]}]})).await.is(422);
     assert_eq!(a.body["violations"][0]["field"], "disks[0].existing");
     let disk = vm["spec"]["disks"][1]["id"].as_str().unwrap();
-    let send = w.send("PATCH", &format!("/v1/vms/a/disks/{disk}"), &w.admin, json!({"discard": "unmap"}), &[]);
+    let path = format!("/v1/vms/a/disks/{disk}");
+    let send = w.send("PATCH", &path, &w.admin, json!({"discard": "unmap"}), &[]);
     assert_eq!(send.await.is(422).body["violations"][0]["field"], "discard");
 }
 
@@ -109,7 +110,8 @@ async fn a_shared_disk_goes_with_its_last_vm() {
     w.post("/v1/vms/b/disks", json!({"existing": "0198f4c2-7a10-7c00-8000-0123456789ab"})).await.is(404);
     w.done(w.post("/v1/vms/b/disks", json!({"existing": id, "bus": "scsi"})).await.is(202)).await;
     w.post("/v1/vms/b/disks", json!({"existing": id})).await.is(409);
-    let grow = w.send("PATCH", &format!("/v1/vms/b/disks/{id}"), &w.admin, json!({"size_bytes": 2u64 << 30}), &[]);
+    let path = format!("/v1/vms/b/disks/{id}");
+    let grow = w.send("PATCH", &path, &w.admin, json!({"size_bytes": 2u64 << 30}), &[]);
     assert_eq!(grow.await.is(422).body["violations"][0]["field"], "size_bytes");
     // While another VM has it, nothing of it goes.
     assert!(delete(&w, &format!("/v1/vms/b/disks/{id}?erase=secure")).await.is(409).body["detail"].as_str().unwrap().contains("bound"));

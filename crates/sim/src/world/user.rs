@@ -245,7 +245,7 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
             let row = virga_store::vm::by_ref(&mut tx, name, &Visible::everything()).await?;
             drop(tx);
             let disk = row.and_then(|v| v.spec.disks.last().map(|d| d.id)).ok_or_else(|| Error::not_found("disk", "of this VM"))?;
-            vm::device::disk_detach(op, name, disk, false, false).await
+            vm::device::disk_detach(op, name, disk, Default::default(), false, false).await
         }
         Command::SnapshotCreate { vm, name } => {
             vm::snapshot::create(op, vm, &SnapshotCreate { name: name.clone(), note: String::new(), kind: None }, false).await
@@ -255,7 +255,7 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
         Command::NicAdd { vm: name } => {
             vm::device::nic_attach(op, name, &NicCreate { network: super::NETWORK_NAME.into(), model: None, mac: None }, false).await
         }
-        Command::Delete { vm: name, force } => vm::power::delete(op, name, *force, false).await,
+        Command::Delete { vm: name, force } => vm::power::delete(op, name, *force, Default::default(), false).await,
         Command::ImageDelete => image::delete(op, super::IMAGE_NAME).await,
         Command::NetworkDelete => network::delete(op, super::NETWORK_NAME).await,
         Command::StoreCreate { store, path } => {
