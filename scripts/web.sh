@@ -15,6 +15,13 @@ cd "$(dirname "$0")/.."
 PATH=$(node_path)
 export PATH
 
+# One at a time: whoever comes second (tests run side by side) waits, and then
+# finds that nothing is left to do. The lock is the folder's, and ends with us.
+alone() {
+    exec 8<web
+    flock 8
+}
+
 # Packages exactly as the lock says, and only when it changed.
 packages() {
     [ web/node_modules/.package-lock.json -nt web/package-lock.json ] && return 0
@@ -29,6 +36,7 @@ changed() {
 }
 
 build() {
+    alone
     changed || { say "the portal is up to date"; return 0; }
     packages
     say "building the portal into web/dist"
@@ -46,6 +54,7 @@ case $mode in
         ;;
     check)
         has_node || die "Node 20.19 or newer is missing: run scripts/setup.sh"
+        alone
         packages
         npm --prefix web run --silent types
         npm --prefix web run --silent lint

@@ -109,7 +109,7 @@ async fn packages_and_their_pieces() {
         let part = Image { part: Some(Part { of: package.id, offset: 1536 }), format: Some(ImageFormat::Vmdk), ..image_row(41, "package.disk1") };
         image::insert(&mut tx, &part).await.unwrap();
         assert_eq!(image::get(&mut tx, package.id).await.unwrap(), Some(package.clone()));
-        assert_eq!(image::parts(&mut tx, package.id).await.unwrap(), [part.clone()]);
+        assert_eq!(image::parts(&mut tx, package.id).await.unwrap(), std::slice::from_ref(&part));
         assert_eq!(image::parts(&mut tx, part.id).await.unwrap(), []);
         let of = format!("package = {}", package.id);
         for (filter, n) in [("format = ova", 1), (of.as_str(), 1)] {
