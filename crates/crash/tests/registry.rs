@@ -71,7 +71,7 @@ fn lines(folder: &str) -> Vec<(String, String)> {
 }
 
 /// Effects of the agent's host and journal, and of the manager's task engine, as they stand in the text.
-const AGENT_EFFECTS: [&str; 23] = [
+const AGENT_EFFECTS: [&str; 25] = [
     ".image_write(",
     ".image_commit(",
     ".image_remove(",

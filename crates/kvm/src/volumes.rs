@@ -304,6 +304,8 @@ impl Volumes for Kvm {
 
     async fn memory_remove(&self, vm: VmId, snapshot: SnapshotId) -> Result<()> {
         self.remove_memory(vm, snapshot).await
+    }
+
     async fn disk_reclaim(&self, order: &VmOrder, disk: &DiskSpec, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<u64> {
         self.reclaim(order, disk, progress).await
     }

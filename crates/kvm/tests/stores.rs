@@ -59,7 +59,7 @@ async fn two_hosts_share_a_data_store() {
     // A disk that one makes is there for the other, on the image of the data store.
     let vm: VmId = specs::id(0x11);
     let disk = DiskSpec { store: at, size_bytes: 4 << 20, ..specs::disk(1, Some(0xa0), DiskBus::Virtio, DiskCache::None) };
-    a.disk_ensure(vm, &disk, Some(&image)).await.unwrap();
+    a.disk_ensure(vm, &disk, Some(&image), &|_| ()).await.unwrap();
     let there = b.disks().await.unwrap();
     assert_eq!(there, [StoredDisk { id: disk.id, vm, layer: None, store: at, size_bytes: 4 << 20 }]);
     let path = shared.join("vms").join(vm.to_string()).join(format!("{}.qcow2", disk.id));
@@ -68,19 +68,19 @@ async fn two_hosts_share_a_data_store() {
     assert!(head.windows(base.as_os_str().len()).any(|w| w == base.to_str().unwrap().as_bytes()), "it stands on the data store's image");
     assert_eq!(b.image_remove(image.id).await.unwrap_err().code, ErrorCode::Conflict, "a disk stands on it, whoever made it");
     assert!(b.store_remove(&gold).await.unwrap_err().message.contains("still lies on data store"));
-    b.disk_grow(vm, &DiskSpec { size_bytes: 8 << 20, ..disk.clone() }, None).await.unwrap();
+    b.disk_grow(vm, &DiskSpec { size_bytes: 8 << 20, ..disk.clone() }, None, &|_| ()).await.unwrap();
     assert_eq!(a.disks().await.unwrap()[0].size_bytes, 8 << 20);
 
     // The same path, mounted from elsewhere: nothing is made, and nothing is taken for gone (reliability.md S12).
     let away = dir.path().join("away");
     std::fs::rename(&shared, &away).unwrap();
     std::fs::create_dir(&shared).unwrap();
-    let e = a.disk_ensure(vm, &disk, Some(&image)).await.unwrap_err();
+    let e = a.disk_ensure(vm, &disk, Some(&image), &|_| ()).await.unwrap_err();
     assert_eq!(e.code, ErrorCode::Unavailable, "{e}");
     assert!(std::fs::read_dir(&shared).unwrap().next().is_none(), "nothing was made where the mount is missing");
     let silver = store(0x71, &shared);
     b.store_ensure(&silver).await.unwrap();
-    let e = a.disk_ensure(vm, &disk, Some(&image)).await.unwrap_err();
+    let e = a.disk_ensure(vm, &disk, Some(&image), &|_| ()).await.unwrap_err();
     assert!(e.code == ErrorCode::HostFailed && e.message.contains("store-71"), "{e}");
     let e = a.disk_remove(vm, at, disk.id, None).await.unwrap_err();
     assert_eq!(e.code, ErrorCode::HostFailed);

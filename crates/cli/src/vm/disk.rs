@@ -149,7 +149,9 @@ pub(crate) struct ReclaimArgs {
 
 /// Options of `detach`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  virga vm disk detach web-1 1\n  virga vm disk detach web-1 0198f4c2 --yes\n  virga vm disk detach web-1 1 --keep\n  virga vm disk detach web-1 1 --erase secure")]
+#[command(
+    after_help = "Examples:\n  virga vm disk detach web-1 1\n  virga vm disk detach web-1 0198f4c2 --yes\n  virga vm disk detach web-1 1 --keep\n  virga vm disk detach web-1 1 --erase secure"
+)]
 pub(crate) struct Detach {
     /// Name or id of the VM.
     vm: String,
@@ -247,6 +249,7 @@ async fn detach(app: &App, a: Detach) -> Result {
     let mut call = app.api()?.v1.vm_disk_detach().vm(&a.vm).disk(disk);
     if a.keep {
         call = call.keep(true);
+    }
     if let Some(erase) = a.erase {
         call = call.erase(erase);
     }

@@ -7,9 +7,7 @@ use crate::view as hosts;
 use virga_api::v1::{Accepted, DiskCreate, DiskUpdate, MediaUpdate, NicCreate, NicUpdate};
 use virga_model::disk::{Discard, Erase, Leaving, Reclaim, Sharing};
 use virga_model::role::Privilege;
-use virga_model::vm::{
-    AgentState, DiskMode, DiskSpec, {DiskMode, Vm, VmSpec, VmState},
-};
+use virga_model::vm::{AgentState, DiskMode, DiskSpec, Vm, VmSpec, VmState};
 use virga_model::{DataStoreId, DiskId, Error, NicId};
 use virga_store::Tx;
 

@@ -134,7 +134,7 @@ impl<'a> Cells<'a> {
     fn vms(&mut self) {
         let (disk, nic, drive) = (self.f.disk.clone(), self.f.nic.clone(), self.f.drive.clone());
         let disk_body = json!({"size_bytes": 1u64 << 30});
-        let operations: [(&str, &'static str, String, Value); 21] = [
+        let operations: [(&str, &'static str, String, Value); 22] = [
             ("vm_view", "GET", String::new(), Value::Null),
             ("vm_stats", "GET", "/stats".into(), Value::Null),
             ("vm_screenshot", "GET", "/screenshot".into(), Value::Null),

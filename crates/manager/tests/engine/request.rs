@@ -56,7 +56,7 @@ impl Request {
             Request::Edit => vm::edit::update(op, "demo", &VmUpdate { cpus: Some(2), ..VmUpdate::default() }, false).await,
             Request::AttachDisk => vm::device::disk_attach(op, "demo", &DiskCreate { size_bytes: Some(1 << 30), ..DiskCreate::default() }, false).await,
             Request::Snapshot => vm::snapshot::create(op, "demo", &SnapshotCreate { name: "s1".into(), note: String::new(), kind: None }, false).await,
-            Request::Delete => vm::power::delete(op, "demo", false, false).await,
+            Request::Delete => vm::power::delete(op, "demo", false, Default::default(), false).await,
             Request::Batch => Err(Error::internal("A batch has another answer.")),
         }
     }

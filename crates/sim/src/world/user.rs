@@ -245,7 +245,7 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
             let row = virga_store::vm::by_ref(&mut tx, name, &Visible::everything()).await?;
             drop(tx);
             let disk = row.and_then(|v| v.spec.disks.last().map(|d| d.id)).ok_or_else(|| Error::not_found("disk", "of this VM"))?;
-            vm::device::disk_detach(op, name, disk, Default::default(), false, false).await
+            vm::device::disk_detach(op, name, disk, false, Default::default(), false).await
         }
         Command::SnapshotCreate { vm, name } => {
             vm::snapshot::create(op, vm, &SnapshotCreate { name: name.clone(), note: String::new(), kind: None }, false).await

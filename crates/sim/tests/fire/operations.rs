@@ -132,7 +132,7 @@ fn reverted() -> VmOrder {
     o
 }
 
-const OPERATIONS: [Operation; 20] = [
+const OPERATIONS: [Operation; 23] = [
     Operation { name: "create", before: None, order: || order(1, 1, Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "start", before: Some(Desired::Stopped), order: || to(Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "stop", before: Some(Desired::Running), order: || to(Desired::Stopped), act: None, drops: false, layers: 0, ends: VmState::Stopped },
