@@ -6,6 +6,7 @@
 use super::host::Hypervising;
 use super::manager::Death;
 use crate::StoreFault;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use virga_api::v1::{BatchAction, PowerAction};
 
@@ -44,6 +45,41 @@ pub enum StoreDeed {
     Slow,
 }
 
+/// What a new disk is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskForm {
+    /// As when nothing is said: thin, qcow2, dependent.
+    #[default]
+    Plain,
+    /// Thin and raw.
+    Raw,
+    /// Thick, without writing zeros.
+    Lazy,
+    /// Thick, with zeros.
+    Eager,
+    /// Left out of snapshots.
+    Independent,
+    /// Left out of snapshots, and as before after each stop.
+    Nonpersistent,
+}
+
+/// What is done with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskDeed {
+    /// It becomes larger by half a GiB.
+    Grow,
+    /// Its unused space goes back to the store.
+    Reclaim,
+    /// It is detached, and its data is kept.
+    Keep,
+    /// It is attached again.
+    Back,
+    /// It is removed, and overwritten before.
+    Wipe,
+}
+
 /// A command. The names of the fields say what they are; `vm`, `host` and `manager` are names.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // each variant says what its fields are
@@ -59,12 +95,14 @@ pub enum Command {
     Memory { vm: String, memory_mib: u64 },
     /// Another name.
     Rename { vm: String, to: String },
-    /// A disk more.
-    DiskAdd { vm: String },
+    /// A disk more, of a form.
+    DiskAdd { vm: String, form: DiskForm },
     /// The last disk less.
     DiskRemove { vm: String },
-    /// A snapshot is taken.
-    SnapshotCreate { vm: String, name: String },
+    /// Something else is done with the last disk that it can be done with.
+    Disk { vm: String, deed: DiskDeed },
+    /// A snapshot is taken, with the guest's memory or without.
+    SnapshotCreate { vm: String, name: String, memory: bool },
     /// The VM goes back to a snapshot, and starts there.
     SnapshotRevert { vm: String, name: String },
     /// A snapshot is taken away.
@@ -155,9 +193,12 @@ impl Command {
             ["vm", "edit", vm, "cpus", n] => Command::Cpus { vm: s(vm), cpus: number(n)? },
             ["vm", "edit", vm, "memory", n] => Command::Memory { vm: s(vm), memory_mib: number(n)? },
             ["vm", "edit", vm, "name", to] => Command::Rename { vm: s(vm), to: s(to) },
-            ["vm", "disk-add", vm] => Command::DiskAdd { vm: s(vm) },
+            ["vm", "disk-add", vm] => Command::DiskAdd { vm: s(vm), form: DiskForm::Plain },
+            ["vm", "disk-add", vm, form] => Command::DiskAdd { vm: s(vm), form: read(form)? },
+            ["vm", "disk", deed, vm] => Command::Disk { vm: s(vm), deed: read(deed)? },
             ["vm", "disk-remove", vm] => Command::DiskRemove { vm: s(vm) },
-            ["vm", "snapshot-create", vm, name] => Command::SnapshotCreate { vm: s(vm), name: s(name) },
+            ["vm", "snapshot-create", vm, name] => Command::SnapshotCreate { vm: s(vm), name: s(name), memory: false },
+            ["vm", "snapshot-create", vm, name, "memory"] => Command::SnapshotCreate { vm: s(vm), name: s(name), memory: true },
             ["vm", "snapshot-revert", vm, name] => Command::SnapshotRevert { vm: s(vm), name: s(name) },
             ["vm", "snapshot-delete", vm, name] => Command::SnapshotDelete { vm: s(vm), name: s(name) },
             ["vm", "nic-add", vm] => Command::NicAdd { vm: s(vm) },
@@ -294,9 +335,11 @@ impl fmt::Display for Command {
             Command::Cpus { vm, cpus } => write!(f, "vm edit {vm} cpus {cpus}"),
             Command::Memory { vm, memory_mib } => write!(f, "vm edit {vm} memory {memory_mib}"),
             Command::Rename { vm, to } => write!(f, "vm edit {vm} name {to}"),
-            Command::DiskAdd { vm } => write!(f, "vm disk-add {vm}"),
+            Command::DiskAdd { vm, form: DiskForm::Plain } => write!(f, "vm disk-add {vm}"),
+            Command::DiskAdd { vm, form } => write!(f, "vm disk-add {vm} {}", word(form)),
+            Command::Disk { vm, deed } => write!(f, "vm disk {} {vm}", word(deed)),
             Command::DiskRemove { vm } => write!(f, "vm disk-remove {vm}"),
-            Command::SnapshotCreate { vm, name } => write!(f, "vm snapshot-create {vm} {name}"),
+            Command::SnapshotCreate { vm, name, memory } => write!(f, "vm snapshot-create {vm} {name}{}", on(memory, " memory", "")),
             Command::SnapshotRevert { vm, name } => write!(f, "vm snapshot-revert {vm} {name}"),
             Command::SnapshotDelete { vm, name } => write!(f, "vm snapshot-delete {vm} {name}"),
             Command::NicAdd { vm } => write!(f, "vm nic-add {vm}"),
@@ -363,6 +406,11 @@ mod tests {
             "vm shutdown a 30 then-force",
             "vm force_off a",
             "vm edit a cpus 4",
+            "vm disk-add a",
+            "vm disk-add a nonpersistent",
+            "vm disk keep a",
+            "vm snapshot-create a one",
+            "vm snapshot-create a one memory",
             "vm delete a force",
             "batch start a b",
             "cancel batch",

@@ -2,7 +2,7 @@
 //! (`reliability.md` 1.13). First everything may go wrong, and nothing that must never be may be; then all is mended, and
 //! everything must come about in bounded time.
 
-use super::command::{Command, GuestDeed, StoreDeed, VirshDeed};
+use super::command::{Command, DiskDeed, DiskForm, GuestDeed, StoreDeed, VirshDeed};
 use super::ctx::Settings;
 use super::host::Hypervising;
 use super::manager::Death;
@@ -10,6 +10,7 @@ use super::plant::Plant;
 use super::rng::Rng;
 use super::turn::Turns;
 use super::{Start, World, check, play};
+use crate::StoreFault;
 use virga_api::v1::{BatchAction, PowerAction};
 use virga_model::Error;
 
@@ -22,6 +23,10 @@ const LOOK_MS: u64 = 5_000;
 const BOUND_MS: u64 = 25 * 60_000;
 /// Milliseconds in which nothing may happen any more, but that managers forget what is no more.
 const QUIET_MS: u64 = 65_000;
+
+/// The data store that all hosts see, when there is one, and its folder.
+const STORE_NAME: &str = "gold";
+const STORE_PATH: &str = "/srv/gold";
 
 /// Thousandths of answers to people that are lost on their way.
 const LOST_ANSWERS: u64 = 40;
@@ -89,6 +94,8 @@ struct Draw {
     managers: Vec<String>,
     vms: Vec<String>,
     made: u64,
+    /// There is a data store that all hosts see.
+    shared: bool,
     /// Snapshots that were asked for: the VM, and the name.
     snapshots: Vec<(String, String)>,
 }
@@ -116,7 +123,7 @@ impl Draw {
             host: if r.chance(500) { self.host() } else { String::new() },
             memory_mib: 512 * r.between(1, 5),
             disks: r.between(0, 2),
-            store: String::new(),
+            store: if self.shared && r.chance(400) { STORE_NAME.into() } else { String::new() },
             image: r.chance(300),
             network: r.chance(500),
             start: r.chance(750),
@@ -132,8 +139,21 @@ impl Draw {
             None => {
                 let name = format!("s{}", self.snapshots.len() + 1);
                 self.snapshots.push((vm.clone(), name.clone()));
-                Command::SnapshotCreate { vm, name }
+                Command::SnapshotCreate { vm, name, memory: self.rng.chance(250) }
             }
+        }
+    }
+
+    /// A disk more, one less, or something else with one.
+    fn disk(&mut self, vm: String) -> Command {
+        use DiskDeed as D;
+        use DiskForm as F;
+        let forms = [F::Plain, F::Plain, F::Raw, F::Lazy, F::Eager, F::Independent, F::Independent, F::Nonpersistent];
+        let deeds = [D::Grow, D::Reclaim, D::Keep, D::Keep, D::Back, D::Wipe];
+        match self.rng.between(0, 9) {
+            0..=3 => Command::DiskAdd { vm, form: self.rng.pick(&forms).copied().unwrap_or_default() },
+            4..=5 => Command::DiskRemove { vm },
+            _ => Command::Disk { vm, deed: self.rng.pick(&deeds).copied().unwrap_or(D::Grow) },
         }
     }
 
@@ -153,9 +173,8 @@ impl Draw {
             58..=62 => Command::Cpus { vm, cpus: u32::try_from(self.rng.between(1, 4)).unwrap_or(1) },
             63..=65 => Command::Memory { vm, memory_mib: 512 * self.rng.between(1, 5) },
             66..=67 => Command::NicAdd { vm },
-            68..=71 => Command::DiskAdd { vm },
-            72..=75 => Command::DiskRemove { vm },
-            76..=83 => Command::Delete { vm, force: self.rng.chance(700) },
+            68..=77 => self.disk(vm),
+            78..=83 => Command::Delete { vm, force: self.rng.chance(700) },
             84..=88 => {
                 let actions = [BatchAction::Start, BatchAction::Shutdown, BatchAction::ForceOff, BatchAction::Reset, BatchAction::Pause, BatchAction::Delete];
                 let action = self.rng.pick(&actions).copied().unwrap_or(BatchAction::Start);
@@ -194,6 +213,12 @@ impl Draw {
             let deed = self.rng.pick(&[StoreDeed::Full, StoreDeed::Error, StoreDeed::Slow]).copied().unwrap_or(StoreDeed::Full);
             out.push((now, Command::Storage { host: host.clone(), deed }));
             out.push((later(self, 1, 30), Command::Storage { host, deed: StoreDeed::Ok }));
+        }
+        if self.shared && self.rng.chance(self.rates.storage) {
+            let host = self.host();
+            let fault = self.rng.pick(&[StoreFault::Lost, StoreFault::Stalled, StoreFault::Failing, StoreFault::ReadOnly, StoreFault::Wrong]).copied();
+            out.push((now, Command::Shares { host: host.clone(), fault }));
+            out.push((later(self, 1, 40), Command::Shares { host, fault: None }));
         }
         self.agent_troubles(now, &mut out);
         self.manager_troubles(now, &mut out);
@@ -270,14 +295,19 @@ fn draw(seed: u64) -> (Start, Vec<(u64, Command)>, u64) {
     let managers = usize::try_from(if rng.chance(500) { 1 } else { 2 }).unwrap_or(1);
     let rates = rates(&rng);
     let names = hosts.iter().map(|(n, _)| n.clone()).collect();
-    let mut d = Draw { rates, hosts: names, managers: (1..=managers).map(|n| format!("m{n}")).collect(), vms: Vec::new(), made: 0, snapshots: Vec::new(), rng };
+    let shared = rng.chance(400);
+    let mut d =
+        Draw { shared, rates, hosts: names, managers: (1..=managers).map(|n| format!("m{n}")).collect(), vms: Vec::new(), made: 0, snapshots: Vec::new(), rng };
     let mut commands = Vec::new();
     if d.rng.chance(600) {
         let w = |d: &Draw, high: u64| if d.rng.chance(400) { 0 } else { d.rng.between(0, high) };
         let weather = Command::Weather { loss: w(&d, 200), twice: w(&d, 200), late: w(&d, 100), spread_ms: d.rng.between(2, 400) };
         commands.push((3_000, weather));
     }
-    let mut now = 4_000;
+    if shared {
+        commands.push((3_500, Command::StoreCreate { store: STORE_NAME.into(), path: STORE_PATH.into() }));
+    }
+    let mut now = if shared { 12_000 } else { 4_000 };
     let end = now + TROUBLE_MS + 1000 * d.rng.between(0, 60);
     for _ in 0..d.rng.between(1, 4) {
         let c = d.create();

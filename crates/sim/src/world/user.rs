@@ -1,7 +1,7 @@
 //! People: they ask managers in process through the API's own code, repeat with the same key what was not answered, and
 //! remember what they were told (V6).
 
-use super::command::Command;
+use super::command::{Command, DiskDeed, DiskForm};
 use super::ctx::Ctx;
 use super::plant::Plant;
 use super::turn::lock;
@@ -9,14 +9,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 use virga_api::v1::{
-    Accepted, DataStoreCreate, DiskCreate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, VmBatch, VmBatchRequest, VmCreate, VmUpdate,
+    Accepted, DataStoreCreate, DiskCreate, DiskUpdate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, VmBatch, VmBatchRequest, VmCreate, VmUpdate,
 };
 use virga_manager::http::Op;
 use virga_manager::http::local::{Asked, ask};
 use virga_manager::{data_store, image, network, vm};
 use virga_model::data_store::DataStoreSpec;
+use virga_model::disk::{DiskFormat, Erase, Provisioning};
 use virga_model::role::Visible;
+use virga_model::snapshot::SnapshotKind;
 use virga_model::task::TaskKind;
+use virga_model::vm::{DiskMode, DiskSpec, VmSpec};
 use virga_model::{Error, ErrorCode, TaskId, VmId};
 
 /// Milliseconds that somebody waits for an answer.
@@ -79,6 +82,7 @@ impl People {
                 | C::Rename { .. }
                 | C::DiskAdd { .. }
                 | C::DiskRemove { .. }
+                | C::Disk { .. }
                 | C::SnapshotCreate { .. }
                 | C::SnapshotRevert { .. }
                 | C::SnapshotDelete { .. }
@@ -181,6 +185,10 @@ fn operation(c: &Command) -> &'static str {
         Command::Power { .. } => "vm_power",
         Command::DiskAdd { .. } => "vm_disk_attach",
         Command::DiskRemove { .. } => "vm_disk_detach",
+        Command::Disk { deed: DiskDeed::Keep | DiskDeed::Wipe, .. } => "vm_disk_detach",
+        Command::Disk { deed: DiskDeed::Grow, .. } => "vm_disk_update",
+        Command::Disk { deed: DiskDeed::Reclaim, .. } => "vm_disk_reclaim",
+        Command::Disk { deed: DiskDeed::Back, .. } => "vm_disk_reattach",
         Command::SnapshotCreate { .. } => "vm_snapshot_create",
         Command::SnapshotRevert { .. } => "vm_snapshot_revert",
         Command::SnapshotDelete { .. } => "vm_snapshot_delete",
@@ -239,16 +247,16 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
             vm::edit::update(op, name, &update(VmUpdate { memory_bytes: Some(memory_mib << 20), ..VmUpdate::default() }), false).await
         }
         Command::Rename { vm: name, to } => vm::edit::update(op, name, &update(VmUpdate { name: Some(to.clone()), ..VmUpdate::default() }), false).await,
-        Command::DiskAdd { vm: name } => vm::device::disk_attach(op, name, &DiskCreate { size_bytes: Some(DISK_BYTES), ..DiskCreate::default() }, false).await,
+        Command::DiskAdd { vm: name, form } => vm::device::disk_attach(op, name, &new_disk(*form), false).await,
+        Command::Disk { vm: name, deed } => with_disk(op, name, *deed).await,
         Command::DiskRemove { vm: name } => {
-            let mut tx = op.m.store.read().await?;
-            let row = virga_store::vm::by_ref(&mut tx, name, &Visible::everything()).await?;
-            drop(tx);
-            let disk = row.and_then(|v| v.spec.disks.last().map(|d| d.id)).ok_or_else(|| Error::not_found("disk", "of this VM"))?;
+            let spec = spec_of(op, name).await?;
+            let disk = spec.disks.last().ok_or_else(|| Error::not_found("disk", "of this VM"))?.id;
             vm::device::disk_detach(op, name, disk, false, Default::default(), false).await
         }
-        Command::SnapshotCreate { vm, name } => {
-            vm::snapshot::create(op, vm, &SnapshotCreate { name: name.clone(), note: String::new(), kind: None }, false).await
+        Command::SnapshotCreate { vm, name, memory } => {
+            let kind = memory.then_some(SnapshotKind::Memory);
+            vm::snapshot::create(op, vm, &SnapshotCreate { name: name.clone(), note: String::new(), kind }, false).await
         }
         Command::SnapshotRevert { vm, name } => vm::snapshot::revert(op, vm, name, &SnapshotRevert { start: true, memory: None }, false).await,
         Command::SnapshotDelete { vm, name } => vm::snapshot::delete(op, vm, name, false).await,
@@ -264,5 +272,45 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
         }
         Command::StoreDelete { store } => data_store::delete(op, store, false).await,
         other => Err(Error::internal(format!("\"{other}\" is nothing that the API is asked for"))),
+    }
+}
+
+/// What is asked for when a disk of this form is to be made.
+fn new_disk(form: DiskForm) -> DiskCreate {
+    let plain = DiskCreate { size_bytes: Some(DISK_BYTES), ..DiskCreate::default() };
+    match form {
+        DiskForm::Plain => plain,
+        DiskForm::Raw => DiskCreate { format: Some(DiskFormat::Raw), ..plain },
+        DiskForm::Lazy => DiskCreate { provisioning: Some(Provisioning::ThickLazy), ..plain },
+        DiskForm::Eager => DiskCreate { provisioning: Some(Provisioning::ThickEager), ..plain },
+        DiskForm::Independent => DiskCreate { mode: Some(DiskMode::IndependentPersistent), ..plain },
+        DiskForm::Nonpersistent => DiskCreate { mode: Some(DiskMode::IndependentNonpersistent), ..plain },
+    }
+}
+
+/// The specification of a VM as the person reads it before asking for a change.
+async fn spec_of(op: &Op, name: &str) -> Result<VmSpec, Error> {
+    let mut tx = op.m.store.read().await?;
+    let row = virga_store::vm::by_ref(&mut tx, name, &Visible::everything()).await?;
+    row.map(|v| v.spec).ok_or_else(|| Error::not_found("VM", name))
+}
+
+/// Something with the last disk of a VM that it can be asked for.
+async fn with_disk(op: &Op, name: &str, deed: DiskDeed) -> Result<Accepted, Error> {
+    let spec = spec_of(op, name).await?;
+    let none = || Error::not_found("disk", "of this VM");
+    let last = |of: &[DiskSpec], wish: &dyn Fn(&DiskSpec) -> bool| of.iter().rev().find(|d| wish(d)).or(of.last()).cloned().ok_or_else(none);
+    match deed {
+        DiskDeed::Grow => {
+            let d = last(&spec.disks, &|_| true)?;
+            vm::device::disk_update(op, name, d.id, &DiskUpdate { size_bytes: Some(d.size_bytes + DISK_BYTES / 2), ..DiskUpdate::default() }, false).await
+        }
+        DiskDeed::Reclaim => vm::device::disk_reclaim(op, name, last(&spec.disks, &|d| d.features().reclaim)?.id, false).await,
+        DiskDeed::Keep => {
+            let d = last(&spec.disks, &|d| d.mode != DiskMode::Dependent)?;
+            vm::device::disk_detach(op, name, d.id, true, Erase::Normal, false).await
+        }
+        DiskDeed::Back => vm::device::disk_reattach(op, name, last(&spec.detached, &|_| true)?.id, false).await,
+        DiskDeed::Wipe => vm::device::disk_detach(op, name, last(&spec.disks, &|_| true)?.id, false, Erase::Secure, false).await,
     }
 }
