@@ -104,12 +104,19 @@ function UploadView({ upload: u }: { upload: Running }) {
   if (u.state === 'failed') return <ProblemAlert error={u.error} />
   if (u.state === 'stopped') return <Alert type="info" showIcon title={`${u.name}: ${t('image.uploadStopped')}`} />
   if (u.state === 'done') {
+    const name = encodeURIComponent(u.name)
     return (
       <Alert
         type="success"
         showIcon
         title={t('image.uploadDone', { name: u.name })}
-        action={<GoLink to={`/images/${encodeURIComponent(u.name)}`}>{t('image.open')}</GoLink>}
+        action={
+          u.noDisk ? (
+            <GoLink to={`/images/${name}`}>{t('image.open')}</GoLink>
+          ) : (
+            <GoLink to={`/vms/new?image=${name}`}>{t('image.use')}</GoLink>
+          )
+        }
       />
     )
   }

@@ -15,6 +15,8 @@ export interface Upload {
   name: string
   /** Where the manager fetches it from; none for a file that is sent from here. */
   url?: string
+  /** No disk is in it, by its name: a VM cannot be made from it at once. */
+  noDisk: boolean
   bytes: number
   sent: number
   /** `checking`: the file is read, so that an upload can be gone on with. */
@@ -22,6 +24,8 @@ export interface Upload {
   error?: unknown
   stop: () => void
 }
+
+const noDisk = (file: string) => /\.(ova|iso)$/i.test(file)
 
 let uploads: readonly Upload[] = []
 const listeners = new Set<() => void>()
@@ -44,7 +48,7 @@ function put(name: string, change: Partial<Upload>) {
 /** Makes the image, if there is none of that name, and sends its content. */
 export async function startUpload(name: string, file: File) {
   const abort = new AbortController()
-  const own: Upload = { name, bytes: file.size, sent: 0, state: 'running', stop: () => abort.abort() }
+  const own: Upload = { name, noDisk: noDisk(file.name), bytes: file.size, sent: 0, state: 'running', stop: () => abort.abort() }
   await api.post('/v1/images', { body: { name } }).catch((e: unknown) => {
     // An image without content, from an upload that broke off, takes it now.
     if (!hasCode(e, 'conflict')) throw e
@@ -94,7 +98,15 @@ const LOOK_MS = 1_000
 /** Makes the image, if there is none of that name, and has the manager fetch its content. */
 export async function startFetch(name: string, from: Schemas['ImageFetch']) {
   const abort = new AbortController()
-  const own: Upload = { name, url: from.url, bytes: 0, sent: 0, state: 'running', stop: () => abort.abort() }
+  const own: Upload = {
+    name,
+    url: from.url,
+    noDisk: noDisk(from.url.replace(/[?#].*$/, '')),
+    bytes: 0,
+    sent: 0,
+    state: 'running',
+    stop: () => abort.abort(),
+  }
   await api.post('/v1/images', { body: { name } }).catch((e: unknown) => {
     if (!hasCode(e, 'conflict')) throw e
   })
