@@ -8,13 +8,17 @@
 use crate::cloud::{Cloud, wait_for};
 use crate::witness::Witness;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Memory of each guest: the tiny guest lives in it, and twenty of them in any machine.
 const MEMORY: &str = "128MiB";
 /// Names of snapshots that each VM has at most.
 const SNAPSHOTS: u64 = 3;
+/// What disks are attached as.
+const DISK_FORMS: [&[&str]; 5] =
+    [&[], &["--format", "raw"], &["--provisioning", "thick_lazy"], &["--provisioning", "thick_eager"], &["--mode", "independent_persistent"]];
 /// Longest time in which everything must have come to rest after the last kill.
 const REST_MAX: Duration = Duration::from_secs(600);
 
@@ -130,7 +134,9 @@ impl Run {
         let memory = format!("{}MiB", 128 * (1 + self.dice.below(3)));
         let note = format!("edit {}", self.dice.below(1_000_000));
         let snapshot = format!("s{}", self.dice.below(SNAPSHOTS));
-        let (verb, args): (&str, Vec<&str>) = match self.dice.below(24) {
+        let (disk, size) = ((1 + self.dice.below(2)).to_string(), format!("{}MiB", 16 + 4 * self.dice.below(4)));
+        let form = DISK_FORMS[usize::try_from(self.dice.below(DISK_FORMS.len() as u64)).unwrap_or(0)];
+        let (verb, args): (&str, Vec<&str>) = match self.dice.below(34) {
             0..=6 => ("start", vec!["vm", "start", name]),
             7..=9 => ("force off", vec!["vm", "shutdown", name, "--force", "--yes"]),
             10 => ("shutdown", vec!["vm", "shutdown", name, "--timeout", "20s"]),
@@ -144,7 +150,12 @@ impl Run {
             18 | 19 => ("snapshot", vec!["vm", "snapshot", "create", name, &snapshot]),
             20 | 21 => ("delete snapshot", vec!["vm", "snapshot", "delete", name, &snapshot, "--yes"]),
             22 => ("go back", vec!["vm", "snapshot", "revert", name, &snapshot, "--start", "--yes"]),
-            23 => ("attach disk", vec!["vm", "disk", "attach", name, "--size", "16MiB"]),
+            23..=26 => ("attach disk", [&["vm", "disk", "attach", name, "--size", "16MiB"], form].concat()),
+            27 | 28 => ("grow disk", vec!["vm", "disk", "update", name, &disk, "--size", &size]),
+            29 | 30 => ("remove disk", vec!["vm", "disk", "detach", name, &disk, "--yes"]),
+            31 => ("wipe disk", vec!["vm", "disk", "detach", name, &disk, "--erase", "secure", "--yes"]),
+            32 => ("keep disk", vec!["vm", "disk", "detach", name, &disk, "--keep", "--yes"]),
+            33 => ("reclaim space", vec!["vm", "disk", "reclaim", name, "1"]),
             _ => ("reboot", vec!["vm", "reboot", name]),
         };
         *self.out.operations.entry(verb).or_default() += 1;
@@ -187,6 +198,7 @@ impl Run {
         for n in names {
             self.compare(cloud, n);
             self.layers_are_there(cloud, n);
+            self.files_are_rows(cloud, n);
         }
         let lost = self.witness.losses();
         self.out.guests = self.witness.seen();
@@ -229,6 +241,40 @@ impl Run {
             let seen = cloud.lab.inside("qemu-img").args(["info", "-U", "--backing-chain", file]).output();
             if !seen.as_ref().is_ok_and(|o| o.status.success()) {
                 self.loss(format!("a disk of VM {name} cannot be read: {seen:?}"));
+            }
+        }
+    }
+
+    /// The files of a VM's disks are those of the disks that its row and its snapshots name, each in order inside.
+    fn files_are_rows(&mut self, cloud: &Cloud, name: &str) {
+        let vm = cloud.vm(name);
+        let snapshots = cloud.json(&["vm", "snapshot", "list", name, "-o", "json"]);
+        let ids = |list: &Value| -> BTreeSet<String> { list.as_array().into_iter().flatten().filter_map(|d| d["id"].as_str().map(str::to_string)).collect() };
+        let own = ids(&vm["spec"]["disks"]);
+        let mut known = ids(&vm["spec"]["detached"]);
+        known.extend(own.iter().cloned());
+        snapshots.as_array().into_iter().flatten().for_each(|s| known.extend(ids(&s["spec"]["disks"])));
+        let folder = PathBuf::from(cloud.path("agent/store/vms")).join(vm["id"].as_str().unwrap_or_default());
+        let files: Vec<PathBuf> = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|f| f.path()).collect();
+        let disk_of = |f: &Path| f.file_name().and_then(|n| n.to_str()).and_then(|n| n.get(..36)).map(str::to_string);
+        let disks: Vec<(&PathBuf, String)> =
+            files.iter().filter(|f| f.extension().is_some_and(|e| e == "qcow2" || e == "raw")).filter_map(|f| Some((f, disk_of(f)?))).collect();
+        for (f, _) in disks.iter().filter(|(_, d)| !known.contains(d)) {
+            self.loss(format!("{} belongs to a disk that no row of VM {name} names", f.display()));
+        }
+        for d in own.iter().filter(|d| !disks.iter().any(|(_, id)| id == *d)) {
+            self.loss(format!("disk {d} of VM {name} has no file"));
+        }
+        for f in files.iter().filter(|f| f.extension().is_some_and(|e| e == "new" || e == "part")) {
+            self.loss(format!("{} was never finished and never removed", f.display()));
+        }
+        // What a guest holds open is not in order for others to see.
+        if vm["observed"]["state"] == "stopped" {
+            for (f, _) in disks.iter().filter(|(f, _)| f.extension().is_some_and(|e| e == "qcow2")) {
+                let seen = cloud.lab.inside("qemu-img").args(["check", "-q", "-f", "qcow2"]).arg(f).output();
+                if !seen.as_ref().is_ok_and(|o| o.status.success()) {
+                    self.loss(format!("{} of VM {name} is not in order: {seen:?}", f.display()));
+                }
             }
         }
     }
