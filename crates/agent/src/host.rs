@@ -125,6 +125,8 @@ pub trait Hypervisor {
     async fn merge(&self, order: &VmOrder, disk: DiskId, merge: Merge, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()>;
     /// What the guest agent says now; `agent: NotRunning` when it does not answer within two seconds.
     async fn guest_info(&self, vm: VmId) -> Result<GuestInfo>;
+    /// Bytes of memory that the running domain was given, whatever its definition says by now; none when it does not run.
+    async fn running_memory_bytes(&self, vm: VmId) -> Result<Option<u64>>;
     /// Counters of all running domains of ours.
     async fn counters(&self) -> Result<Vec<(VmId, Counters)>>;
     /// The screen as PNG.

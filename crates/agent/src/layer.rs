@@ -44,12 +44,15 @@ impl Attempt<'_> {
 
     /// Sees to it that every layer that the order writes or reads has its file.
     pub(crate) async fn layers(&self, order: &VmOrder, there: &[StoredDisk]) -> Result<()> {
+        // What was seen last may be of another life: a disk that is plugged into a running guest needs all of its files.
+        let sessions = order.spec.disks.iter().any(|d| d.mode == DiskMode::IndependentNonpersistent);
+        let active = sessions && self.look().await?.is_some_and(|d| is_active(d.state));
         for disk in &order.spec.disks {
             let chain = files(order, disk, there);
             for pair in chain.windows(2) {
                 let [below, Some(layer)] = pair else { continue };
                 // That of a non-persistent disk is made at the start, or for a disk that a running guest gets.
-                if *layer == SESSION && !is_active(self.slot.state()) {
+                if *layer == SESSION && !active {
                     continue;
                 }
                 if !there.iter().any(|d| d.vm == order.id && d.id == disk.id && d.layer == Some(*layer)) {

@@ -5,7 +5,7 @@ use virga_crash::{Step, step};
 use virga_model::change::{When, diff};
 use virga_model::data_store::StoreProblem;
 use virga_model::order::{Progress, VmOrder};
-use virga_model::vm::{Desired, StopMode, VmState};
+use virga_model::vm::{Desired, StopMode, VmSpec, VmState};
 use virga_model::{Error, ErrorCode};
 
 use crate::host::{Domain, Host, NO_VM, Result};
@@ -178,19 +178,31 @@ impl Attempt<'_> {
         self.layers(order, &there).await
     }
 
+    /// What the guest runs with, as far as that can be known; it is journalled before the definition becomes another one.
+    async fn running(&self, order: &VmOrder) -> Result<Option<VmSpec>> {
+        let record = self.slot.record();
+        if record.running_spec.is_some() {
+            return Ok(record.running_spec);
+        }
+        let said = record.running();
+        let mut running = said.clone().unwrap_or_else(|| order.spec.clone());
+        // Who lost the journal must not take a guest for smaller than it is (V12): the next VM would get memory that is taken.
+        let given = self.host.running_memory_bytes(order.id).await?;
+        running.memory.bytes = given.unwrap_or(running.memory.bytes).max(running.memory.bytes);
+        if said.is_none() && running == order.spec {
+            return Ok(None);
+        }
+        self.slot.update(self.node, Step::JournalRun, |r| r.running_spec = Some(running.clone())).await?;
+        Ok(Some(running))
+    }
+
     /// Brings to the running guest what it can take now.
     async fn change_running(&self, order: &VmOrder) -> Result<()> {
         if let Some(snapshot) = self.slot.record().to_resume() {
             // It runs on the layer on which it was to begin with stored memory: an agent of before has seen to that.
             self.slot.update(self.node, Step::JournalRun, |r| r.note_resumed(snapshot)).await?;
         }
-        let record = self.slot.record();
-        let known = record.running_spec.is_some();
-        let Some(running) = record.running() else { return Ok(()) };
-        if !known {
-            // Before the definition becomes another one, so that what the guest runs with stays known.
-            self.slot.update(self.node, Step::JournalRun, |r| r.running_spec = Some(running.clone())).await?;
-        }
+        let Some(running) = self.running(order).await? else { return Ok(()) };
         let changes = diff(&running, &order.spec);
         let mut now_running = running.clone();
         for change in changes.iter().filter(|c| c.when(&running) == When::Live) {

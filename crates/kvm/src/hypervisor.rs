@@ -72,6 +72,15 @@ fn definition(d: &virt::domain::Domain) -> std::result::Result<El, Fault> {
     Ok(El::parse(&d.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE)?)?)
 }
 
+/// Bytes of memory in the live definition of a running domain.
+fn running_memory(conn: &Connect, vm: VmId) -> std::result::Result<Option<u64>, Fault> {
+    let Some(d) = libvirt::lookup(conn, vm)? else { return Ok(None) };
+    if !d.is_active()? {
+        return Ok(None);
+    }
+    Ok(domain_xml_read::memory_bytes(&El::parse(&d.xml_desc(sys::VIR_DOMAIN_XML_SECURE)?)?))
+}
+
 /// What one call each tells about all domains.
 struct Seen {
     /// State and reason.
@@ -332,6 +341,10 @@ impl Hypervisor for Kvm {
 
     async fn domain(&self, vm: VmId) -> Result<Option<Domain>> {
         self.libvirt().call(Lane::Look, QUICK, "The VM could not be looked at", move |conn| one(conn, vm)).await
+    }
+
+    async fn running_memory_bytes(&self, vm: VmId) -> Result<Option<u64>> {
+        self.libvirt().call(Lane::Look, QUICK, "The VM's memory could not be read", move |conn| running_memory(conn, vm)).await
     }
 
     async fn define(&self, order: &VmOrder) -> Result<String> {

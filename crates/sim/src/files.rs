@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use virga_agent::host::{Result, StoredDisk};
-use virga_model::layer::{Layer, Merge};
+use virga_model::layer::{Layer, Merge, SESSION};
 use virga_model::order::VmOrder;
 use virga_model::snapshot::StoredMemory;
 use virga_model::vm::{DiskMode, VmState};
@@ -205,7 +205,8 @@ impl SimHost {
             w.files.values().filter(|f| f.stored.layer.is_some()).map(|f| (f.stored.vm, f.stored.id, f.below)).collect();
         for (vm, d) in w.domains.iter().filter(|(_, d)| d.persistent) {
             let runs = !matches!(d.state, VmState::Stopped | VmState::Hibernated);
-            let tops = d.defined_tops.iter().filter(|_| relied_on(*vm)).chain(d.writes.iter().filter(|_| runs));
+            // What a session wrote is made anew at each start; the definition of a guest that does not run stands on nothing of it.
+            let tops = d.defined_tops.iter().filter(|(_, top)| **top != Some(SESSION) && relied_on(*vm)).chain(d.writes.iter().filter(|_| runs));
             stood_on.extend(tops.map(|(disk, layer)| (*vm, *disk, *layer)));
         }
         stood_on.retain(|(_, disk, layer)| !w.files.contains_key(&(*disk, *layer)));

@@ -302,9 +302,12 @@ impl SimHost {
                 if d.state == VmState::Stopped {
                     d.memory = 0;
                 }
+                // Saved memory names the files and the memory that it was saved with, not what the definition got since then.
+                if d.state == VmState::Stopped || d.memory_bytes == 0 {
+                    d.writes = d.defined_tops.clone();
+                    d.memory_bytes = d.order.spec.host_memory_bytes();
+                }
                 d.booted_at = now;
-                d.writes = d.defined_tops.clone();
-                d.memory_bytes = d.order.spec.host_memory_bytes();
             }
             d.state = state;
             d.down_at = None;
@@ -340,6 +343,14 @@ impl Hypervisor for SimHost {
         self.ready().await?;
         self.settle();
         Ok(self.world().domains.get(&vm).map(|d| domain(vm, d)))
+    }
+
+    async fn running_memory_bytes(&self, vm: VmId) -> Result<Option<u64>> {
+        self.ready().await?;
+        let w = self.world();
+        let d = w.domains.get(&vm).filter(|d| d.state.takes_memory() && d.memory_bytes > 0);
+        // What QEMU takes itself, a fixed part and 0.5 %, is none of the guest's, which has whole MiB.
+        Ok(d.map(|d| (d.memory_bytes.saturating_sub(96 << 20) / 201 * 200 + (1 << 19)) >> 20 << 20))
     }
 
     async fn define(&self, order: &VmOrder) -> Result<String> {

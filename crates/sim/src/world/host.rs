@@ -169,7 +169,8 @@ impl Site {
     pub fn relies_on_definition(&self, vm: VmId) -> bool {
         let documents = lock(&self.disk.documents);
         let record = documents.get(&vm.to_string()).and_then(|d| serde_json::from_slice::<virga_agent::record::Record>(d).ok());
-        record.is_some_and(|r| r.defined.is_some())
+        // The layer on which stored memory goes on is made anew for each try.
+        record.is_some_and(|r| r.defined.is_some() && r.to_resume().is_none())
     }
 
     /// Starts an agent when none runs and there is power.

@@ -9,6 +9,7 @@ use super::ctx::Ctx;
 use super::host::Site;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use virga_model::layer::SESSION;
 use virga_model::snapshot::SnapshotState;
 use virga_model::vm::{Desired, DiskMode, Vm, VmState};
 use virga_model::{DiskId, SnapshotId};
@@ -65,9 +66,11 @@ pub(super) fn w4_no_layer_is_left_over(ctx: &Ctx, l: &Look) {
     let sites = ctx.sites();
     for vm in &l.vms {
         let Some(site) = at_rest(&sites, vm).filter(|_| vm.observed.pending.is_empty() && vm.observed.state != VmState::Hibernated) else { continue };
-        let disks: BTreeSet<DiskId> = vm.spec.disks.iter().map(|d| d.id).collect();
+        let disks: BTreeMap<DiskId, DiskMode> = vm.spec.disks.iter().map(|d| (d.id, d.mode)).collect();
         for (disk, layer) in site.sim.disk_files() {
-            if disks.contains(&disk) && layer.is_some_and(|id| vm.spec.layers.get(id).is_none()) {
+            let Some(mode) = disks.get(&disk) else { continue };
+            let known = |id| vm.spec.layers.get(id).is_some() || (id == SESSION && *mode == DiskMode::IndependentNonpersistent);
+            if layer.is_some_and(|id| !known(id)) {
                 ctx.violated("W4", &format!("{} has a layer {layer:?} of {}, which no specification knows", site.name, vm.id));
             }
         }

@@ -195,6 +195,11 @@ impl Hypervisor for Machine {
         self.after(Ok(domains)).await
     }
 
+    async fn running_memory_bytes(&self, vm: VmId) -> Result<Option<u64>> {
+        self.ask().await?;
+        self.inner.running_memory_bytes(vm).await
+    }
+
     async fn define(&self, order: &VmOrder) -> Result<String> {
         if self.record(order.id).is_none_or(|r| r.order.generation != order.generation) {
             self.ctx.violated("V5", &format!("{} is defined from generation {}, which is not the newest order", order.id, order.generation));

@@ -356,10 +356,13 @@ impl Wire {
         self.ctx.log.call(order.id.0, &order.name);
         let mut book = lock(&self.ctx.book);
         let known = book.orders.entry((order.id, order.generation)).or_insert_with(|| (**order).clone());
-        // Merges that the host has done are left out from then on.
+        // What the host has done once is left out from then on: merges, memory to be stored or gone on with, work on disks.
         let merged = |spec: &virga_model::vm::VmSpec| {
             let mut spec = spec.clone();
             spec.layers.merges.clear();
+            spec.layers.list.iter_mut().for_each(|l| l.memory = None);
+            spec.layers.resume = None;
+            spec.disk_work = Default::default();
             spec
         };
         if known.desired != order.desired || merged(&known.spec) != merged(&order.spec) {

@@ -87,6 +87,10 @@ impl Hypervisor for Hostile {
         self.all().await?;
         self.sim.domains().await
     }
+    async fn running_memory_bytes(&self, vm: VmId) -> Result<Option<u64>> {
+        self.one(vm).await?;
+        self.sim.running_memory_bytes(vm).await
+    }
     async fn define(&self, order: &VmOrder) -> Result<String> {
         self.one(order.id).await?;
         self.sim.define(order).await
