@@ -215,6 +215,14 @@ impl SimHost {
         stood_on
     }
 
+    /// Whether QEMU finds every file that the definition of a domain begins with.
+    #[must_use]
+    pub fn can_boot(&self, vm: VmId) -> bool {
+        let w = self.world();
+        let Some(d) = w.domains.get(&vm) else { return false };
+        d.defined_tops.iter().all(|(disk, top)| w.chain(*disk, *top).iter().all(|layer| w.files.contains_key(&(*disk, *layer))))
+    }
+
     /// Every disk file: disk and layer.
     #[must_use]
     pub fn disk_files(&self) -> Vec<(DiskId, Option<LayerId>)> {

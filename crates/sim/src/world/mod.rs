@@ -250,6 +250,7 @@ impl World {
         let state = site.sim.domain_state(vm.id).ok_or_else(|| format!("there is no domain of {name}"))?;
         lock(&self.ctx.book).meddled.insert(vm.id);
         match (deed, state) {
+            (VirshDeed::Start, VmState::Stopped) if !site.sim.can_boot(vm.id) => return Err("QEMU does not find a disk's file".into()),
             (VirshDeed::Start, VmState::Stopped) => site.sim.meddle(vm.id, Some(VmState::Running)),
             (VirshDeed::Destroy, VmState::Running | VmState::Paused | VmState::Crashed) => site.sim.meddle(vm.id, Some(VmState::Stopped)),
             (VirshDeed::Undefine, VmState::Running | VmState::Stopped) => site.sim.meddle(vm.id, None),
