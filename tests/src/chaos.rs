@@ -6,11 +6,12 @@
 //! process that ends is a loss unless somebody had asked for it.
 
 use crate::cloud::{Cloud, wait_for};
-use crate::witness::Witness;
+use crate::witness::{Death, Witness};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Memory of each guest: the tiny guest lives in it, and twenty of them in any machine.
 const MEMORY: &str = "128MiB";
@@ -63,6 +64,9 @@ pub struct Outcome {
     pub accepted: u32,
     /// QEMU processes that were seen.
     pub guests: usize,
+    /// Of these, those that ended before the start that they belong to had: libvirt ends a guest whose start it did not see
+    /// through, and who goes back from a failed start switches off.
+    pub starts_broken_off: u32,
     /// Everything that is not as it must be.
     pub losses: Vec<String>,
 }
@@ -200,10 +204,15 @@ impl Run {
             self.layers_are_there(cloud, n);
             self.files_are_rows(cloud, n);
         }
-        let lost = self.witness.losses();
         self.out.guests = self.witness.seen();
-        self.out.losses.extend(lost);
+        self.out.losses.extend(self.witness.twice());
+        for death in self.witness.deaths() {
+            if in_a_start(cloud, &death) { self.out.starts_broken_off += 1 } else { self.loss(death.to_string()) }
+        }
         self.nothing_left(cloud, names);
+        for n in names.iter().filter(|n| self.out.losses.iter().any(|l| l.contains(&format!(" {n} ")))) {
+            eprintln!("chaos: what is known of {n}:\n{}", told_by_qemu(cloud, n));
+        }
     }
 
     fn loss(&mut self, text: String) {
@@ -301,4 +310,28 @@ impl Run {
             self.loss(format!("the host still counts {} bytes as allocated", host["memory_allocated_bytes"]));
         }
     }
+}
+
+/// The end of a guest's log, without the long command lines.
+fn told_by_qemu(cloud: &Cloud, name: &str) -> String {
+    let text = std::fs::read_to_string(cloud.lab.path().join(format!("log/qemu/{name}.log"))).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with(['-', '/']) && !l.ends_with('\\')).collect();
+    lines[lines.len().saturating_sub(25)..].join("\n")
+}
+
+/// Whether a process ended while the task that started its guest had not ended: nobody was told that it runs.
+fn in_a_start(cloud: &Cloud, death: &Death) -> bool {
+    let filter = format!("object = \"{}\" and kind in (vm_create, vm_start, snapshot_revert, vm_repair)", death.name);
+    let tasks = cloud.json(&["task", "list", "--filter", &filter, "-o", "json"]);
+    tasks.as_array().into_iter().flatten().any(|t| {
+        let (from, to) = (at(&t["created_at"]), at(&t["ended_at"]));
+        from.is_some_and(|f| f <= death.since) && to.is_some_and(|t| t >= death.last)
+    })
+}
+
+/// A time of the API.
+fn at(time: &Value) -> Option<SystemTime> {
+    let said = Command::new("date").args(["-u", "+%s.%N", "-d", time.as_str()?]).output().ok()?;
+    let seconds: f64 = String::from_utf8(said.stdout).ok()?.trim().parse().ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
 }

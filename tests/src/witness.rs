@@ -6,19 +6,46 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(150);
 
+/// A guest's process that ended without anybody having asked for it.
+#[derive(Clone, Debug)]
+pub struct Death {
+    /// The guest.
+    pub name: String,
+    /// The process.
+    pub process: u32,
+    /// When it was first seen.
+    pub since: SystemTime,
+    /// When it was last seen.
+    pub last: SystemTime,
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "guest {} (process {}) died and nobody had asked for it", self.name, self.process)
+    }
+}
+
+struct Life {
+    name: String,
+    since: Instant,
+    first: SystemTime,
+    last: SystemTime,
+}
+
 #[derive(Default)]
 struct Seen {
-    /// Process to guest, and when it was first seen.
-    alive: HashMap<u32, (String, Instant)>,
+    /// Processes.
+    alive: HashMap<u32, Life>,
     /// When somebody last asked for something that may end a guest's process.
     may_end: HashMap<String, Instant>,
     total: usize,
-    losses: Vec<String>,
+    deaths: Vec<Death>,
+    twice: Vec<String>,
 }
 
 /// The witness; it ends when dropped.
@@ -63,10 +90,16 @@ impl Witness {
         self.lock().total
     }
 
-    /// What must not have happened, so far.
+    /// Processes that ended without anybody having asked for it, so far.
     #[must_use]
-    pub fn losses(&self) -> Vec<String> {
-        self.lock().losses.clone()
+    pub fn deaths(&self) -> Vec<Death> {
+        self.lock().deaths.clone()
+    }
+
+    /// Guests that were seen in two processes, so far.
+    #[must_use]
+    pub fn twice(&self) -> Vec<String> {
+        self.lock().twice.clone()
     }
 }
 
@@ -87,23 +120,26 @@ fn wait_and_look(seen: &Mutex<Seen>, stop: &AtomicBool, folder: &str) {
 }
 
 fn look(seen: &mut Seen, now: &BTreeMap<u32, String>) {
-    let Seen { alive, may_end, total, losses } = seen;
-    alive.retain(|pid, (name, since)| {
+    let Seen { alive, may_end, total, deaths, twice } = seen;
+    alive.retain(|pid, life| {
         let lives = now.contains_key(pid);
         // An order that was given before the process was there cannot have ended it, but it may still have been under
         // way when the process was first seen.
-        let asked = may_end.get(name).is_some_and(|t| *t + Duration::from_secs(60) >= *since);
-        if !lives && !asked {
-            losses.push(format!("guest {name} (process {pid}) died and nobody had asked for it"));
+        let asked = may_end.get(&life.name).is_some_and(|t| *t + Duration::from_secs(60) >= life.since);
+        if lives {
+            life.last = SystemTime::now();
+        } else if !asked {
+            deaths.push(Death { name: life.name.clone(), process: *pid, since: life.first, last: life.last });
         }
         lives
     });
     for (pid, name) in now {
         if !alive.contains_key(pid) {
-            if let Some((other, _)) = alive.iter().find(|(_, (n, _))| n == name) {
-                losses.push(format!("guest {name} runs twice: processes {other} and {pid}"));
+            if let Some((other, _)) = alive.iter().find(|(_, l)| l.name == *name) {
+                twice.push(format!("guest {name} runs twice: processes {other} and {pid}"));
             }
-            alive.insert(*pid, (name.clone(), Instant::now()));
+            let time = SystemTime::now();
+            alive.insert(*pid, Life { name: name.clone(), since: Instant::now(), first: time, last: time });
             *total += 1;
         }
     }
@@ -142,18 +178,18 @@ mod tests {
         let mut seen = Seen::default();
         look(&mut seen, &one(7, "a"));
         look(&mut seen, &BTreeMap::new());
-        assert_eq!(seen.losses.len(), 1);
-        seen.losses.clear();
+        assert_eq!(seen.deaths.len(), 1);
+        seen.deaths.clear();
         look(&mut seen, &one(8, "a"));
         seen.may_end.insert("a".into(), Instant::now());
         look(&mut seen, &BTreeMap::new());
-        assert!(seen.losses.is_empty() && seen.total == 2);
+        assert!(seen.deaths.is_empty() && seen.total == 2);
     }
 
     #[test]
     fn a_guest_in_two_processes_is_a_loss() {
         let mut seen = Seen::default();
         look(&mut seen, &BTreeMap::from([(7, "a".to_string()), (8, "a".to_string())]));
-        assert_eq!(seen.losses.len(), 1);
+        assert_eq!(seen.twice.len(), 1);
     }
 }

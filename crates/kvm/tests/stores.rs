@@ -96,3 +96,16 @@ async fn two_hosts_share_a_data_store() {
     let inside = store(0x72, &dir.path().join("a/store"));
     assert_eq!(a.store_ensure(&inside).await.unwrap_err().code, ErrorCode::Invalid, "not within the agent's own store");
 }
+
+#[tokio::test]
+async fn what_an_agent_before_did_not_finish_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).await);
+    let vm = folder.path().join("store/vms/0198f4c2-7a10-7c00-8000-0123456789ab");
+    std::fs::create_dir(&vm).unwrap();
+    let (disk, unfinished) = (vm.join("0198f4c2-7a10-7c00-8000-0123456789ac.qcow2"), vm.join("0198f4c2-7a10-7c00-8000-0123456789ac.5d1c.new"));
+    std::fs::write(&disk, b"data").unwrap();
+    std::fs::write(&unfinished, b"half").unwrap();
+    drop(open(folder.path()).await);
+    assert!(disk.exists() && !unfinished.exists());
+}

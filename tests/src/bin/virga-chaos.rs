@@ -22,14 +22,15 @@ fn main() -> ExitCode {
     }
     if words.iter().any(|w| w == "--json") {
         let figure = serde_json::json!({"name": "chaos", "minutes": minutes, "seed": seed, "vms": vms, "kills": out.kills, "operations": out.operations,
-            "accepted": out.accepted, "guests": out.guests, "losses": out.losses.len(), "goal": 0, "met": out.losses.is_empty()});
+            "accepted": out.accepted, "guests": out.guests, "starts_broken_off": out.starts_broken_off, "losses": out.losses.len(), "goal": 0, "met": out.losses.is_empty()});
         println!("{figure}");
     } else {
         println!(
-            "chaos: seed {seed}, {minutes} minutes, {vms} VMs: kills {kills} {:?}, operations {operations} ({} accepted), {} QEMU processes, losses = {}",
+            "chaos: seed {seed}, {minutes} minutes, {vms} VMs: kills {kills} {:?}, operations {operations} ({} accepted), {} QEMU processes ({} ended before their start had), losses = {}",
             out.kills,
             out.accepted,
             out.guests,
+            out.starts_broken_off,
             out.losses.len()
         );
     }
