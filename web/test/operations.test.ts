@@ -18,6 +18,7 @@ const OPENED: Record<string, { file: string; text: string }> = {
   audit_export: { file: 'audit/AuditListPage.tsx', text: '/v1/audit/export' },
   event_stream: { file: 'api/live.ts', text: '/v1/events/stream' },
   image_upload: { file: 'image/api.ts', text: "urlOf('/v1/images/{image}/content'" },
+  vm_export_content: { file: 'vm/ExportNotice.tsx', text: "urlOf('/v1/vms/{vm}/export/content'" },
   vm_screenshot: { file: 'vm/SummaryTab.tsx', text: '/screenshot`' },
   console_connect: { file: 'vm/console/connect.ts', text: 'wss://' },
 }

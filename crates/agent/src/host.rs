@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use virga_model::change::Change;
 use virga_model::data_store::StoreFact;
+use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::host::{ForeignVm, HostFacts};
 use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
@@ -208,6 +209,20 @@ pub trait Volumes {
     ) -> Result<(u64, Vec<String>)>;
     /// Removes a VM's folders with everything in them, on every data store that can be reached. Absent is success.
     async fn vm_files_remove(&self, vm: VmId) -> Result<()>;
+    /// Makes a copy of the disk as it reads from this layer down, alone and in the format of the export. No guest writes to
+    /// these files. A copy that is there is made anew. May take long, and may be dropped.
+    async fn export_disk(
+        &self,
+        vm: VmId,
+        export: &ExportSpec,
+        disk: &DiskSpec,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<ExportedDisk>;
+    /// Bytes of such a copy from `offset` on, at most `bytes_max`; none behind its end.
+    async fn export_read(&self, vm: VmId, export: &ExportSpec, disk: DiskId, offset: u64, bytes_max: usize) -> Result<Vec<u8>>;
+    /// Removes every export of a VM. Absent is success.
+    async fn export_remove(&self, vm: VmId) -> Result<()>;
     /// Every disk file of every VM of this machine, on every data store that can be reached. On one that several machines
     /// see, files of the others' VMs are there as well.
     async fn disks(&self) -> Result<Vec<StoredDisk>>;

@@ -5,6 +5,7 @@
 //! order is reported, not touched; what cannot be found out is "unknown", not "stopped".
 
 pub(crate) mod disk;
+pub(crate) mod export;
 pub mod grpc_link;
 mod guest;
 pub mod host;

@@ -256,6 +256,7 @@ impl Slot {
                 acts,
                 held_memory_bytes: record.held_memory_bytes(live.state),
                 merge_error: record.merge_error.clone(),
+                exported: record.exported.clone().filter(|e| !e.disks.is_empty()),
                 error: record.error.clone(),
                 memories: record.memories.iter().map(|(m, _)| *m).collect(),
                 disk_work: record.disk_work.clone(),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use virga_model::change::{When, diff};
 use virga_model::disk::DiskWorkDone;
+use virga_model::export::Exported;
 use virga_model::order::{ACTS_REMEMBERED, ActResult, VmOrder};
 use virga_model::snapshot::StoredMemory;
 use virga_model::vm::{Desired, Drift, VmSpec, VmState};
@@ -45,6 +46,9 @@ pub struct Record {
     /// Why the layers that the order wants merged are still apart.
     #[serde(default)]
     pub merge_error: Option<Error>,
+    /// The export that this host has; without disks while it is being made.
+    #[serde(default)]
+    pub exported: Option<Exported>,
     /// Newest acts.
     #[serde(default)]
     pub acts: Vec<ActResult>,
@@ -78,6 +82,7 @@ impl Record {
             accelerator: None,
             started_at: None,
             merge_error: None,
+            exported: None,
             acts: Vec::new(),
             disk_work: DiskWorkDone::default(),
             gone_at: None,

@@ -112,6 +112,8 @@ impl Attempt<'_> {
         unless_superseded!(self);
         self.remove_detached(&order).await?;
         self.remove_memories(&order).await?;
+        unless_superseded!(self);
+        self.export(&order).await?;
         Ok(End::Settled)
     }
 
@@ -396,6 +398,7 @@ impl Attempt<'_> {
                 r.defined_generation = None;
                 r.running_spec = None;
                 r.memories.clear();
+                r.exported = None;
             })
             .await?;
         Ok(End::Settled)

@@ -10,7 +10,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Response, Status, Streaming};
 use virga_api::node::agent_server::{Agent, AgentServer};
 use virga_api::node::manager_client::ManagerClient;
-use virga_api::node::{BytesReply, CallReply, CallRequest, ConsoleData, Document, MESSAGE_BYTES_MAX, VmRequest, decode, encode, from_status, to_status};
+use virga_api::node::{
+    BytesReply, CHUNK_BYTES, CallReply, CallRequest, ConsoleData, Document, ExportRequest, MESSAGE_BYTES_MAX, VmRequest, decode, encode, from_status, to_status,
+};
 use virga_model::order::{JoinAnswer, JoinRequest, MANAGER_TLS_NAME};
 use virga_model::user::ConsoleKind;
 use virga_model::{Error, VmId};
@@ -26,6 +28,8 @@ const RENEW_LOOK: Duration = Duration::from_secs(6 * 3600);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// Bytes of one console message.
 const CONSOLE_CHUNK: usize = 32 << 10;
+/// Pieces of an export that wait for a slow reader.
+const EXPORT_QUEUE: usize = 8;
 /// Console messages that wait for a slow reader; then the guest's side waits.
 const CONSOLE_QUEUE: usize = 16;
 
@@ -194,6 +198,33 @@ impl Agent for Service {
         let vm = vm_id(&request.into_inner().vm)?;
         let data = self.node.host().screenshot(vm).await.map_err(|e| to_status(&e))?;
         Ok(Response::new(BytesReply { data }))
+    }
+
+    type ReadExportStream = BoxStream<'static, std::result::Result<BytesReply, Status>>;
+
+    async fn read_export(&self, request: Request<ExportRequest>) -> Reply<Self::ReadExportStream> {
+        let r = request.into_inner();
+        let bad = |_| to_status(&Error::malformed("An id of the export is not a UUID."));
+        let (vm, disk) = (vm_id(&r.vm)?, r.disk.parse().map_err(bad)?);
+        let export = self.node.export_of(vm, r.export.parse().map_err(bad)?, disk).map_err(|e| to_status(&e))?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(EXPORT_QUEUE);
+        let node = self.node.clone();
+        tokio::spawn(async move {
+            let mut offset = r.offset;
+            loop {
+                let piece = node.host().export_read(vm, &export, disk, offset, CHUNK_BYTES).await;
+                let n = piece.as_ref().map_or(0, Vec::len) as u64;
+                let failed = piece.is_err();
+                if (n > 0 || failed) && sender.send(piece.map(|data| BytesReply { data }).map_err(|e| to_status(&e))).await.is_err() {
+                    return;
+                }
+                if n == 0 {
+                    return;
+                }
+                offset += n;
+            }
+        });
+        Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(receiver).boxed()))
     }
 
     type ConsoleStream = BoxStream<'static, std::result::Result<ConsoleData, Status>>;

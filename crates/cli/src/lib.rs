@@ -17,6 +17,7 @@ mod completion;
 mod config;
 mod context;
 mod data_store;
+mod download;
 mod error;
 mod event;
 #[doc(hidden)]

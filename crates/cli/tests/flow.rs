@@ -232,6 +232,60 @@ fn an_upload_goes_on_where_it_broke_off() {
     assert_eq!(put.body, content.as_bytes()[1_000_001..]);
 }
 
+fn export() -> serde_json::Value {
+    json!({"id": "0198f4c2-0000-7000-8000-000000000009", "disk_format": "vmdk", "made_at": "2026-01-01T00:00:00Z", "state": "ready", "size_bytes": 1})
+}
+
+#[test]
+fn a_download_goes_on_where_it_broke_off_and_is_checked_before_it_counts() {
+    let package = virga_tests::images::ova::vmware();
+    let (whole, half) = (package.clone(), package.len() / 2);
+    let f = Fake::start(move |r, n| {
+        let head = |from: usize| vec![("etag", "\"one\"".to_string()), ("content-length", (whole.len() - from).to_string())];
+        match (r.line().as_str(), n) {
+            ("GET /v1/vms/web-1", _) => ok(vm("web-1")),
+            ("GET /v1/vms/web-1/export", _) => ok(export()),
+            (line, 0) if line.ends_with("/export/content") => Reply::Part(200, head(0), whole[..half].to_vec()),
+            (line, _) if line.ends_with("/export/content") => {
+                let range = format!("bytes {half}-{}/{}", whole.len() - 1, whole.len());
+                let headers = head(half).into_iter().chain([("content-range", range)]).collect();
+                Reply::Part(206, headers, whole[half..].to_vec())
+            }
+            _ => problem(404, "not_found", "no such thing"),
+        }
+    });
+    let file = f.path("web-1.ova");
+    let text = file.to_str().expect("a path").to_string();
+    f.run(&["vm", "export", "web-1", &text, "--take", "--keep"]).expect(0);
+    assert_eq!(std::fs::read(&file).expect("the package"), package);
+    let asked: Vec<_> = f.log().into_iter().filter(|r| r.line().ends_with("/export/content")).collect();
+    assert_eq!((asked[0].header("range"), asked.len()), (None, 2));
+    assert_eq!(asked[1].header("range").map(str::to_string), Some(format!("bytes={half}-")));
+    assert_eq!(asked[1].header("if-range"), Some("\"one\""));
+    assert!(!f.path("web-1.ova.part").exists() && !f.path("web-1.ova.part.etag").exists());
+    // What is there already is never written over, and nothing is asked for.
+    let before = f.log().len();
+    f.run(&["vm", "export", "web-1", &text, "--take"]).expect(2);
+    assert_eq!(f.log().len(), before);
+}
+
+#[test]
+fn a_package_that_arrived_damaged_is_not_kept() {
+    let mut package = virga_tests::images::ova::vmware();
+    let at = package.len() - 3000;
+    package[at] ^= 1;
+    let f = Fake::start(move |r, _| match r.line().ends_with("/export/content") {
+        true => Reply::Part(200, vec![("content-length", package.len().to_string())], package.clone()),
+        false if r.line().ends_with("/export") => ok(export()),
+        false => ok(vm("web-1")),
+    });
+    let folder = f.path("out");
+    f.run(&["vm", "export", "web-1", folder.to_str().expect("a path"), "--format", "ovf", "--take", "--keep"]).expect(1);
+    let left: Vec<_> =
+        std::fs::read_dir(f.dir.path()).expect("the folder").flatten().map(|e| e.file_name()).filter(|n| n.to_string_lossy().starts_with("out")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn an_edit_sends_only_the_change_and_is_refused_when_somebody_was_faster() {
     let f = Fake::start(|r, n| match (r.method.as_str(), n) {
@@ -364,7 +418,8 @@ fn every_operation_of_the_api_can_be_reached() {
     for operation in doc["paths"].as_object().expect("paths").values().flat_map(|p| p.as_object().expect("methods").values()) {
         let id = operation["operationId"].as_str().expect("an operation");
         // The page of documentation is for browsers; `virga api GET /docs` shows it. The export is a stream, not JSON.
-        let streamed = id == "audit_export" && source.contains("/v1/audit/export");
+        let streamed =
+            [("audit_export", "/v1/audit/export"), ("vm_export_content", "/export/content")].iter().any(|(o, path)| *o == id && source.contains(path));
         let called = source.contains(&format!(".{id}()"))
             || ["page!({id})", "page!({id},"].iter().any(|p| source.contains(&p.replace("{id}", id)))
             || streamed

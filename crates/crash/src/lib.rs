@@ -130,6 +130,12 @@ steps! {
     DiskErase Agent "disk.erase";
     /// A detached disk is removed.
     DiskRemove Agent "disk.remove";
+    /// A disk of an export is made.
+    ExportMake Agent "export.make";
+    /// An export is removed.
+    ExportRemove Agent "export.remove";
+    /// That an export is begun, complete or gone is journalled.
+    JournalExport Agent "journal.export";
     /// A VM's folder is removed.
     FilesRemove Agent "files.remove";
     /// A definition is written.

@@ -71,7 +71,7 @@ fn lines(folder: &str) -> Vec<(String, String)> {
 }
 
 /// Effects of the agent's host and journal, and of the manager's task engine, as they stand in the text.
-const AGENT_EFFECTS: [&str; 25] = [
+const AGENT_EFFECTS: [&str; 27] = [
     ".image_write(",
     ".image_commit(",
     ".image_remove(",
@@ -97,6 +97,8 @@ const AGENT_EFFECTS: [&str; 25] = [
     ".hibernate(",
     ".discard_saved(",
     ".change_live(",
+    ".export_disk(",
+    ".export_remove(",
 ];
 
 #[test]

@@ -11,6 +11,7 @@ mod convert;
 pub mod domain_xml;
 pub mod domain_xml_read;
 mod erase;
+mod export;
 mod facts;
 mod files;
 #[doc(hidden)]

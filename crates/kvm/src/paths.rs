@@ -197,6 +197,11 @@ impl Paths {
         self.vm(vm).join(format!("{snapshot}.memory"))
     }
 
+    /// The folder of the copies that an export of a VM is.
+    pub fn exports(&self, vm: VmId) -> PathBuf {
+        self.vm(vm).join("export")
+    }
+
     /// A VM's cloud-init seed.
     pub fn seed(&self, vm: VmId) -> PathBuf {
         self.vm(vm).join("seed.iso")

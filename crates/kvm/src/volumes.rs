@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use virga_agent::host::{NO_VM, StoredDisk, Volumes};
 use virga_model::disk::{DiskFormat, Provisioning};
+use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::order::{ImageRef, Progress, VmOrder};
 use virga_model::vm::DiskSpec;
 use virga_model::{DataStoreId, DiskId, Error, ImageId, LayerId, SnapshotId, VmId};
@@ -49,6 +50,17 @@ pub(crate) async fn qemu_img(args: &[&str], patience: Duration) -> Result<String
     let mut all = vec![LIMIT, &cpu, "--", "/usr/bin/qemu-img"];
     all.extend(args);
     program::run("/usr/bin/prlimit", &all, patience).await
+}
+
+/// What a disk's file stands on, by its header. A raw file is not read for it: all that lies in it is the guest's.
+pub(crate) fn backing_of(path: &Path) -> Result<Option<PathBuf>> {
+    if disk_format(path) == "raw" { Ok(None) } else { Ok(header(path)?.and_then(|h| h.backing)) }
+}
+
+/// Bytes that a guest sees of a disk's file.
+pub(crate) fn size_of(path: &Path) -> Result<u64> {
+    let found = if disk_format(path) == "raw" { length(path)? } else { header(path)? };
+    found.map(|h| h.size_bytes).ok_or_else(|| Error::host(format!("The file {} is no qcow2 disk.", path.display())))
 }
 
 /// A disk's file as it lies there.
@@ -333,6 +345,25 @@ impl Volumes for Kvm {
             paths.roots().iter().try_for_each(|(_, root)| files::remove_folder(&root.vm(vm)))
         })
         .await
+    }
+
+    async fn export_disk(
+        &self,
+        vm: VmId,
+        export: &ExportSpec,
+        disk: &DiskSpec,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<ExportedDisk> {
+        crate::export::make(self, vm, export, disk, layer, progress).await
+    }
+
+    async fn export_read(&self, vm: VmId, export: &ExportSpec, disk: DiskId, offset: u64, bytes_max: usize) -> Result<Vec<u8>> {
+        crate::export::read(self, vm, export, disk, offset, bytes_max).await
+    }
+
+    async fn export_remove(&self, vm: VmId) -> Result<()> {
+        crate::export::remove(self, vm).await
     }
 
     async fn disks(&self) -> Result<Vec<StoredDisk>> {

@@ -148,7 +148,7 @@ async fn needed(tx: &mut Tx, task: &Task) -> Result<(Privilege, Target), Error> 
         ObjectRef::Vm(id) => {
             let privilege = match task.kind {
                 TaskKind::VmCreate | TaskKind::VmDelete => Privilege::VmDelete,
-                TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotRevert | TaskKind::SnapshotDelete => Privilege::VmEdit,
+                TaskKind::VmEdit | TaskKind::VmExport | TaskKind::SnapshotCreate | TaskKind::SnapshotRevert | TaskKind::SnapshotDelete => Privilege::VmEdit,
                 _ => Privilege::VmOperate,
             };
             let vm = virga_store::vm::get(tx, id).await?;

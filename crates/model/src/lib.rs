@@ -13,6 +13,7 @@ pub mod data_store;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub mod export;
 pub mod filter;
 pub mod host;
 pub mod id;

@@ -36,6 +36,8 @@ pub enum TaskKind {
     SnapshotRevert,
     /// Take a snapshot away; its data goes into its neighbours.
     SnapshotDelete,
+    /// Make copies of a VM's disks for transport, or take them away.
+    VmExport,
     /// Remove the VM and its disks.
     VmDelete,
     /// Bring a host to what the rows say, after something got in between.
@@ -54,7 +56,7 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// Every kind, for tests that must forget none.
-    pub const ALL: [TaskKind; 19] = [
+    pub const ALL: [TaskKind; 20] = [
         TaskKind::VmCreate,
         TaskKind::VmStart,
         TaskKind::VmStop,
@@ -67,6 +69,7 @@ impl TaskKind {
         TaskKind::SnapshotCreate,
         TaskKind::SnapshotRevert,
         TaskKind::SnapshotDelete,
+        TaskKind::VmExport,
         TaskKind::VmDelete,
         TaskKind::VmRepair,
         TaskKind::VmBatch,

@@ -4,6 +4,7 @@
 use crate::cloud_init::CloudInit;
 use crate::disk::{Discard, DiskFormat, DiskLimits, DiskWork, DiskWorkDone, Erase, Provisioning, Sharing};
 use crate::error::{Check, Error};
+use crate::export::{ExportSpec, Exported};
 use crate::layer::{Layers, SESSION};
 use crate::{DataStoreId, DiskId, HostId, ImageId, LayerId, NetworkId, NicId, Time, UserId, VmId};
 use schemars::JsonSchema;
@@ -66,6 +67,9 @@ pub struct VmSpec {
     /// What the host has still to do to disk files. Only operations on disks change it.
     #[serde(default, skip_serializing_if = "DiskWork::is_none")]
     pub disk_work: DiskWork,
+    /// A copy of its disks for transport that the host keeps ready. Only exports change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<ExportSpec>,
 }
 
 fn default_boot() -> Vec<BootDevice> {
@@ -310,6 +314,7 @@ impl VmSpec {
             c.nested("cloud_init", ci.check());
         }
         c.nested("layers", self.layers.check());
+        c.nested("export", self.export.as_ref().map_or(Ok(()), ExportSpec::check));
         c.done()
     }
 
@@ -630,6 +635,9 @@ pub struct Observed {
     /// What became of the work on disk files that was asked for last.
     #[serde(default, skip_serializing_if = "DiskWorkDone::is_none")]
     pub disk_work: DiskWorkDone,
+    /// The export that the host has, complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported: Option<Exported>,
 }
 
 /// A difference between what Virga ordered and what is there, made by somebody else.
@@ -733,6 +741,7 @@ mod tests {
             layers: Layers::default(),
             detached: vec![],
             disk_work: DiskWork::default(),
+            export: None,
         };
         s.normalize();
         s

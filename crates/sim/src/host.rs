@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use virga_agent::host::{Asked, Clock, Domain, Domains, Duplex, Facts, Hypervisor, NO_VM, Networks, Result, Started, StoredDisk, Volumes};
 use virga_model::change::Change;
 use virga_model::disk::{Provisioning, Sharing};
+use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::host::{HostCpu, HostFacts};
 use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, VmOrder};
@@ -116,6 +117,8 @@ pub(crate) struct World {
     partial: BTreeMap<(Option<DataStoreId>, ImageId), Partial>,
     /// The data stores that it was told of, and their paths.
     pub(crate) known_stores: BTreeMap<DataStoreId, String>,
+    /// Copies of disks for transport.
+    pub(crate) exports: crate::exports::Exports,
     pub(crate) networks: BTreeSet<NetworkId>,
     pub(crate) faults: Faults,
     log: Vec<String>,
@@ -218,33 +221,7 @@ impl SimHost {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let w = self.world();
-        w.domains.is_empty() && w.files.is_empty() && w.memories.is_empty()
-    }
-
-    /// Somebody does this to a domain behind our back: `None` undefines it.
-    pub fn meddle(&self, vm: VmId, state: Option<VmState>) {
-        {
-            let mut w = self.world();
-            match (state, w.domains.get_mut(&vm)) {
-                (Some(s), Some(d)) => {
-                    if s == VmState::Running && matches!(d.state, VmState::Stopped | VmState::Hibernated) {
-                        (d.writes, d.memory_bytes) = (d.defined_tops.clone(), d.order.spec.host_memory_bytes());
-                    }
-                    d.state = s;
-                }
-                (None, Some(d)) if d.state == VmState::Running => d.persistent = false,
-                (None, _) => drop(w.domains.remove(&vm)),
-                _ => {}
-            }
-        }
-        self.bump();
-    }
-
-    /// Somebody edits a domain's definition behind our back.
-    pub fn edit_outside(&self, vm: VmId) {
-        if let Some(d) = self.world().domains.get_mut(&vm) {
-            d.edited_outside = true;
-        }
+        w.domains.is_empty() && w.files.is_empty() && w.memories.is_empty() && w.exports.count() == 0
     }
 
     pub(crate) fn bump(&self) {
@@ -693,6 +670,28 @@ impl Volumes for SimHost {
         let mut w = self.world();
         w.files.retain(|_, f| f.stored.vm != vm || f.stored.store.is_some_and(|s| !usable.contains(&s)));
         w.memories.retain(|(v, _), _| *v != vm);
+        w.exports.forget(vm);
+        Ok(())
+    }
+
+    async fn export_disk(
+        &self,
+        vm: VmId,
+        export: &ExportSpec,
+        disk: &DiskSpec,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<ExportedDisk> {
+        self.clock.sleep_ms(STEP_MS).await;
+        crate::exports::make(&mut self.world(), (vm, export.id), export.format, (disk.id, layer), progress)
+    }
+
+    async fn export_read(&self, vm: VmId, export: &ExportSpec, disk: DiskId, offset: u64, bytes_max: usize) -> Result<Vec<u8>> {
+        self.world().exports.read((vm, export.id, disk), offset, bytes_max)
+    }
+
+    async fn export_remove(&self, vm: VmId) -> Result<()> {
+        self.world().exports.forget(vm);
         Ok(())
     }
 

@@ -6,11 +6,13 @@
 mod clock;
 mod console;
 pub mod crash;
+mod exports;
 mod files;
 pub mod fleet;
 mod host;
 mod journal;
 pub mod life;
+mod outside;
 mod saved;
 mod stores;
 pub mod world;

@@ -31,6 +31,7 @@ const KINDS: &[&str] = &[
     "snapshot_create",
     "snapshot_revert",
     "snapshot_delete",
+    "vm_export",
     "vm_delete",
     "vm_repair",
     "vm_batch",

@@ -58,6 +58,7 @@ export const en = {
   'kind.snapshot_create': 'Take snapshot',
   'kind.snapshot_revert': 'Revert to snapshot',
   'kind.snapshot_delete': 'Delete snapshot',
+  'kind.vm_export': 'Export',
 }
 
 export const zh: Record<keyof typeof en, string> = {
@@ -120,6 +121,7 @@ export const zh: Record<keyof typeof en, string> = {
   'kind.snapshot_create': '创建快照',
   'kind.snapshot_revert': '恢复到快照',
   'kind.snapshot_delete': '删除快照',
+  'kind.vm_export': '导出',
 }
 
 declare module '../i18n' {

@@ -5,6 +5,7 @@ import type { Problem } from '../api/schema'
 import { useT } from '../i18n'
 import { ProblemText } from '../ui/ProblemAlert'
 import type { Vm } from './api'
+import { ExportNotice } from './ExportNotice'
 
 export function Notices({ vm }: { vm: Vm }) {
   const t = useT()
@@ -20,6 +21,7 @@ export function Notices({ vm }: { vm: Vm }) {
           description={<Lines lines={drift.map((d) => d.message)} help={t('vm.driftHelp')} />}
         />
       )}
+      <ExportNotice vm={vm} />
       {error && (
         <Alert
           type="error"

@@ -4,6 +4,7 @@ import {
   CodeOutlined,
   DeleteOutlined,
   EditOutlined,
+  ExportOutlined,
   PauseOutlined,
   PoweroffOutlined,
   ReloadOutlined,
@@ -21,6 +22,7 @@ import { type PowerAction, power, stateOf, type Vm, type VmState } from './api'
 
 // Loaded when they are opened.
 const GrantDialog = lazy(() => import('../role/GrantDialog').then((m) => ({ default: m.GrantDialog })))
+const ExportDialog = lazy(() => import('./ExportDialog').then((m) => ({ default: m.ExportDialog })))
 const LabelsDialog = lazy(() => import('./LabelsDialog').then((m) => ({ default: m.LabelsDialog })))
 const RenameDialog = lazy(() => import('../ui/RenameDialog').then((m) => ({ default: m.RenameDialog })))
 
@@ -249,6 +251,16 @@ const EDIT: Action<Vm>[] = [
     single: true,
     refused: busy,
     dialog: (v, close) => <LabelsDialog vm={v} close={close} />,
+  },
+  {
+    id: 'export',
+    label: 'vm.act.export',
+    icon: <ExportOutlined />,
+    group: 2,
+    privilege: 'vm_edit',
+    single: true,
+    refused: busy,
+    dialog: (v, close) => <ExportDialog vm={v} close={close} />,
   },
   {
     id: 'grant',

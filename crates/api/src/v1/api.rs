@@ -356,6 +356,33 @@ pub trait VirgaApi {
         body: TypedBody<PowerRequest>,
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
+    /// The export of a VM: its state and size.
+    #[endpoint { method = GET, path = "/v1/vms/{vm}/export", tags = ["vm"] }]
+    async fn vm_export_view(rqctx: RequestContext<Self::Context>, path: Path<VmPath>) -> Result<HttpResponseOk<VmExport>, Problem>;
+
+    /// Has the host copy the disks of a VM that is off, or of a snapshot, so that they can be taken away as a package (OVA).
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/export", tags = ["vm"] }]
+    async fn vm_export_create(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<VmExportCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Removes the export of a VM.
+    #[endpoint { method = DELETE, path = "/v1/vms/{vm}/export", tags = ["vm"] }]
+    async fn vm_export_delete(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// The export of a VM as a package (OVA): descriptor, manifest, disks. A download that broke off is gone on with by `Range`.
+    #[endpoint { method = GET, path = "/v1/vms/{vm}/export/content", tags = ["vm"] }]
+    async fn vm_export_content(rqctx: RequestContext<Self::Context>, path: Path<VmPath>, headers: Header<DownloadHeaders>) -> Result<Response<Body>, Problem>;
+
     /// Makes a VM of a package (OVA) of the library: its hardware as the package tells it, on disks from the package.
     #[endpoint {
         method = POST,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use virga_model::cloud_init::CloudInit;
 use virga_model::disk::{Discard, DiskFormat, DiskLimits, Erase, Provisioning, Sharing};
+use virga_model::image::ImageFormat;
 use virga_model::stats::Sample;
 use virga_model::user::ConsoleKind;
 use virga_model::vm::{BootDevice, CpuMode, Desired, DiskBus, DiskCache, DiskMode, Firmware, NicModel, Observed, VmSpec};
@@ -110,6 +111,64 @@ pub struct VmCreate {
     /// Host (name or id) to put it on; Virga chooses when left out.
     #[serde(default)]
     pub host: Option<String>,
+}
+
+/// Has the host make an export of a VM, so that it can be taken away as a package (OVA).
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VmExportCreate {
+    /// Format of the disks: `vmdk`, `vhd` or `qcow2`; `vmdk` when left out.
+    #[serde(default)]
+    pub disk_format: Option<ImageFormat>,
+    /// Snapshot (name or id) that is exported while the VM may run; left out: the VM as it is, which must be off.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+    /// Leave out disks that no package can hold; otherwise the export is refused with all of them.
+    #[serde(default)]
+    pub leave_out: bool,
+}
+
+/// An export of a VM.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct VmExport {
+    /// Identity.
+    pub id: uuid::Uuid,
+    /// Format of the disks.
+    pub disk_format: ImageFormat,
+    /// When it was asked for.
+    pub made_at: Time,
+    /// The snapshot that it is of; none: the VM as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<virga_model::SnapshotId>,
+    /// Whether it can be taken.
+    pub state: VmExportState,
+    /// Why it cannot be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Bytes of the package; known once it is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+}
+
+/// State of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VmExportState {
+    /// It cannot be taken (yet): the host copies the disks, or the VM is another than the one that was copied.
+    NotReady,
+    /// It can be taken.
+    Ready,
+}
+
+/// Headers of a download that can be gone on with.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct DownloadHeaders {
+    /// One range of bytes, e.g. `bytes=1048576-`; several are answered with the whole.
+    #[serde(default)]
+    pub range: Option<String>,
+    /// The ETag of the part that is there: the range is honoured only while the content is still the same.
+    #[serde(rename = "if-range", default)]
+    pub if_range: Option<String>,
 }
 
 /// Makes a VM of a package (OVA) of the library.

@@ -5,6 +5,7 @@ mod create;
 pub(crate) mod disk;
 mod edit;
 mod explain;
+mod export;
 mod import;
 mod many;
 mod media;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Create(Box<create::Args>),
     /// Make a VM of a package: an OVA, an OVF folder, or one in the library.
     Import(Box<import::Args>),
+    /// Write a VM that is off, or a snapshot, into a package: an OVA, or an OVF folder.
+    Export(Box<export::Args>),
     /// Change VMs. What a running guest cannot take now waits for its next start.
     Update(Box<update::Args>),
     /// Remove VMs with their disks.
@@ -145,6 +148,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
         Command::List(a) => list(app, a).await,
         Command::Show(a) => show(app, a).await,
         Command::Create(a) => create::run(app, *a).await,
+        Command::Export(a) => export::run(app, *a).await,
         Command::Import(a) => import::run(app, *a).await,
         Command::Update(a) => update::run(app, *a).await,
         Command::Delete(a) => power::delete(app, a).await,

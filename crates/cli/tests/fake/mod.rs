@@ -45,6 +45,8 @@ pub enum Reply {
     Json(u16, Vec<(&'static str, String)>, Value),
     /// Bytes of this type; the connection closes after them.
     Bytes(u16, &'static str, Vec<u8>),
+    /// Bytes under further headers, however many of them those promise.
+    Part(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// A WebSocket that sends a greeting, and then sends back what comes.
     Echo(&'static str),
 }
@@ -203,6 +205,11 @@ fn one(wire: Box<dyn Wire>, handler: &Arc<Handler>, seen: &Mutex<Vec<Request>>) 
         }
         Reply::Bytes(status, kind, body) => {
             write!(out, "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n")?;
+            out.write_all(&body)?;
+        }
+        Reply::Part(status, headers, body) => {
+            let more: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+            write!(out, "HTTP/1.1 {status} X\r\n{more}connection: close\r\n\r\n")?;
             out.write_all(&body)?;
         }
         Reply::Echo(greeting) => return echo(out, &request, greeting),

@@ -169,6 +169,7 @@ pub fn next(task: &Task, facts: &Facts, now: Time) -> Step {
         | TaskKind::SnapshotCreate
         | TaskKind::SnapshotRevert
         | TaskKind::SnapshotDelete
+        | TaskKind::VmExport
         | TaskKind::VmDelete
         | TaskKind::VmRepair => vm::converge(task, facts, now),
     }
@@ -200,6 +201,7 @@ pub fn point_of_no_return(kind: TaskKind) -> &'static str {
         TaskKind::SnapshotCreate => "when the disks are frozen",
         TaskKind::SnapshotRevert => "when the VM is at the snapshot",
         TaskKind::SnapshotDelete => "when the host was told: what is merged cannot be parted again",
+        TaskKind::VmExport => "when the export is complete, or removed",
         TaskKind::VmDelete => "when the host was told",
         TaskKind::VmRepair => "never: it can be stopped at any time",
         TaskKind::VmBatch => "children end each by their own rule",

@@ -31,7 +31,7 @@ pub(super) fn converge(task: &Task, facts: &Facts, now: Time) -> Step {
         return host_failed(task, vm, e, now);
     }
     if vm.observed.settled && (vm.desired != Desired::Absent || vm.observed.state == VmState::Absent) {
-        return settled(task, vm);
+        return settled(task, vm, now);
     }
     if let Some(step) = reachable(task, vm, host, now) {
         return step;
@@ -118,7 +118,7 @@ fn undo(task: &Task, vm: &Vm, why: Undo, now: Time) -> Step {
     };
     let (desired, former_spec) = match task.kind {
         TaskKind::VmCreate => (Desired::Absent, false),
-        TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotDelete => (vm.desired, true),
+        TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotDelete | TaskKind::VmExport => (vm.desired, true),
         TaskKind::SnapshotRevert => (former, true),
         // Reached by nothing else: repair has no former state and delete of a told host has no way back.
         TaskKind::VmRepair => (vm.desired, false),
@@ -129,7 +129,7 @@ fn undo(task: &Task, vm: &Vm, why: Undo, now: Time) -> Step {
 
 /// Whether the task changes the specification.
 fn is_edit(kind: TaskKind) -> bool {
-    matches!(kind, TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotRevert | TaskKind::SnapshotDelete)
+    matches!(kind, TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotRevert | TaskKind::SnapshotDelete | TaskKind::VmExport)
 }
 
 /// Whether the specification is changed for good, so that there is nothing to go back to: only files are tidied up still.
@@ -157,10 +157,20 @@ pub(super) fn host_failed(task: &Task, vm: &Vm, e: &Error, now: Time) -> Step {
     }
 }
 
+/// Whether the host has not the export that is wanted.
+fn lacks_export(vm: &Vm) -> bool {
+    let there = vm.observed.exported.as_ref().map(|e| e.id);
+    vm.former_spec.is_some() && vm.spec.export.as_ref().is_some_and(|e| there != Some(e.id))
+}
+
 /// The host has settled the row's generation.
-fn settled(task: &Task, vm: &Vm) -> Step {
+fn settled(task: &Task, vm: &Vm, now: Time) -> Step {
     if vm.desired == Desired::Absent {
         return Step::Write(Write::RemoveVm);
+    }
+    if task.kind == TaskKind::VmExport && task.doc.undo.is_none() && lacks_export(vm) {
+        let e = Error::conflict("The host made no export: the guest was not off, or a disk is gone.").with_hint("Switch the VM off and export it again.");
+        return undo(task, vm, Undo::Failed(e), now);
     }
     // The host is also done with the files of disks that left, or whose space was wanted back.
     if vm.former_spec.is_some() || !vm.spec.disk_work.is_none() {
@@ -193,6 +203,8 @@ fn done_text(task: &Task, vm: &Vm) -> String {
         TaskKind::SnapshotCreate => "The snapshot is taken.".into(),
         TaskKind::SnapshotRevert => format!("The VM is at the snapshot; it is {}.", vm.observed.state),
         TaskKind::SnapshotDelete => "The snapshot is deleted.".into(),
+        TaskKind::VmExport if vm.spec.export.is_some() => "The export is ready.".into(),
+        TaskKind::VmExport => "The export is removed.".into(),
         _ => format!("The VM is {}.", vm.observed.state),
     }
 }
@@ -269,6 +281,8 @@ fn waiting_for(task: &Task, vm: &Vm) -> &'static str {
         TaskKind::SnapshotCreate if task.doc.undo.is_none() => return "the host freezes the disks",
         TaskKind::SnapshotRevert if task.doc.undo.is_none() => return "the host goes back to the snapshot",
         TaskKind::SnapshotDelete => return "the host merges what only the snapshot needs",
+        TaskKind::VmExport if vm.spec.export.is_some() => return "the host copies the disks",
+        TaskKind::VmExport => return "the host removes the export",
         TaskKind::VmEdit => return "the host changes the VM",
         _ => {}
     }

@@ -5,6 +5,7 @@
 
 use super::*;
 use virga_model::data_store::DataStoreSpec;
+use virga_model::export::{ExportSpec, Exported};
 use virga_model::image::ImageState;
 use virga_model::network::NetworkSpec;
 use virga_model::order::ActResult;
@@ -122,6 +123,13 @@ fn start(kind: TaskKind, fault: Fault) -> World {
         TaskKind::SnapshotRevert => {
             let v = vm(D::Stopped, 5, S::Running);
             (Some(Vm { former_spec: Some(v.spec.clone()), ..v }), Some(D::Running))
+        }
+        TaskKind::VmExport => {
+            let v = vm(D::Stopped, 5, S::Stopped);
+            let disks = v.spec.disks.iter().map(|d| d.id).collect();
+            let export = ExportSpec { id: uuid(8), format: virga_model::image::ImageFormat::Vmdk, made_at: Time(0), disks, snapshot: None };
+            let spec = virga_model::vm::VmSpec { export: Some(export), ..v.spec.clone() };
+            (Some(Vm { former_spec: Some(v.spec.clone()), spec, ..v }), Some(D::Stopped))
         }
         TaskKind::VmDelete => (Some(vm(D::Absent, 5, S::Stopped)), Some(D::Stopped)),
         TaskKind::VmRepair => (Some(vm(D::Running, 5, S::Stopped)), None),
@@ -334,6 +342,7 @@ impl World {
                 settled: met || self.node.error.is_some(),
                 error: self.node.error.clone(),
                 acts: self.node.acts.clone(),
+                exported: vm.spec.export.as_ref().filter(|_| met).map(|e| Exported { id: e.id, disks: vec![] }),
                 ..Default::default()
             };
         }

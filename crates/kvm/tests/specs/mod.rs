@@ -65,6 +65,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         layers: Default::default(),
         detached: Vec::new(),
         disk_work: Default::default(),
+        export: None,
     };
     VmOrder {
         id: id::<VmId>(n),

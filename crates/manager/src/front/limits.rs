@@ -59,7 +59,7 @@ pub const EXPENSIVE: [&str; 6] = ["vm_create", "vm_import", "vm_batch", "image_c
 /// Operations of the reserved lane.
 pub const RESERVED: [&str; 6] = ["ping", "metrics", "system_view", "session_create", "session_view", "session_delete"];
 /// Operations that mostly wait.
-pub const WAITING: [&str; 5] = ["task_view", "event_stream", "console_connect", "image_upload", "image_fetch"];
+pub const WAITING: [&str; 6] = ["task_view", "vm_export_content", "event_stream", "console_connect", "image_upload", "image_fetch"];
 
 /// How long a caller may take. Tests take shorter ones.
 #[derive(Clone, Copy, Debug)]

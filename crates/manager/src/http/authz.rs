@@ -124,6 +124,11 @@ pub const TABLE: &[Entry] = &[
     read("vm_list", anywhere(P::VmRead)),
     change("vm_create", anywhere(P::VmCreate)),
     change("vm_import", anywhere(P::VmCreate)),
+    // Who may not change a VM may not take its disks away either; that it was taken is recorded.
+    read("vm_export_view", object(P::VmEdit)),
+    change("vm_export_create", object(P::VmEdit)),
+    change("vm_export_delete", object(P::VmEdit)),
+    change("vm_export_content", object(P::VmEdit)),
     read("vm_view", object(P::VmRead)),
     change("vm_update", object(P::VmEdit)),
     change("vm_delete", object(P::VmDelete)),

@@ -501,6 +501,10 @@ operations! {
     vm::vm_update(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmUpdate>) -> Accepts<Accepted>;
     vm::vm_delete(path: Path<VmPath>, query: Query<VmDeleteQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
     vm::vm_power(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<PowerRequest>) -> Accepts<Accepted>;
+    vm::vm_export_view(path: Path<VmPath>) -> Ok200<VmExport>;
+    vm::vm_export_create(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmExportCreate>) -> Accepts<Accepted>;
+    vm::vm_export_delete(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    vm::vm_export_content(path: Path<VmPath>, headers: Header<DownloadHeaders>) -> Raw;
     vm::vm_import(query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmImport>) -> Accepts<Accepted>;
     vm::vm_batch(query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<VmBatchRequest>) -> Accepts<VmBatch>;
     vm::vm_disk_attach(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<DiskCreate>) -> Accepts<Accepted>;

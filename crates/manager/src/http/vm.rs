@@ -20,6 +20,25 @@ pub async fn vm_create(rqctx: Rq, query: Query<DryRunQuery>, _: Header<ChangeHea
     change(&rqctx, body.into_inner(), |op, b| async move { vm::create::create(&op, &b, dry_run).await }).await.map(accept)
 }
 
+pub async fn vm_export_view(rqctx: Rq, path: Path<VmPath>) -> Result<Ok200<VmExport>, Problem> {
+    run(&rqctx, |op| async move { vm::export::view(&op, &path.into_inner().vm).await.map(HttpResponseOk) }).await
+}
+
+pub async fn vm_export_create(rqctx: Rq, path: Path<VmPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<VmExportCreate>) -> Change {
+    let (name, dry_run) = (path.into_inner().vm, dry(query));
+    change(&rqctx, body.into_inner(), |op, b| async move { vm::export::create(&op, &name, &b, dry_run).await }).await.map(accept)
+}
+
+pub async fn vm_export_delete(rqctx: Rq, path: Path<VmPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>) -> Change {
+    let (name, dry_run) = (path.into_inner().vm, dry(query));
+    run(&rqctx, |op| async move { vm::export::delete(&op, &name, dry_run).await.map(accept) }).await
+}
+
+pub async fn vm_export_content(rqctx: Rq, path: Path<VmPath>, headers: Header<DownloadHeaders>) -> Result<Raw, Problem> {
+    let wanted = headers.into_inner();
+    run(&rqctx, |op| async move { vm::package::content(&op, &path.into_inner().vm, &wanted).await }).await
+}
+
 pub async fn vm_import(rqctx: Rq, query: Query<DryRunQuery>, _: Header<ChangeHeaders>, body: TypedBody<VmImport>) -> Change {
     let dry_run = dry(query);
     change(&rqctx, body.into_inner(), |op, b| async move { vm::import::import(&op, &b, dry_run).await }).await.map(accept)

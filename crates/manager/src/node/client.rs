@@ -1,18 +1,22 @@
 //! How a manager speaks to an agent: a trait with two transports, gRPC for real and in-process for the simulator.
 
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use virga_api::node::agent_client::AgentClient;
-use virga_api::node::{CallRequest, ConsoleData, MESSAGE_BYTES_MAX, VmRequest, decode, encode, from_status};
+use virga_api::node::{CallRequest, ConsoleData, ExportRequest, MESSAGE_BYTES_MAX, VmRequest, decode, encode, from_status};
 use virga_model::host::Host;
 use virga_model::order::{CallHead, NodeAnswer, NodeCall, host_tls_name};
 use virga_model::user::ConsoleKind;
-use virga_model::{Error, HostId, VmId};
+use virga_model::{DiskId, Error, HostId, VmId};
 
+/// Bytes, piece after piece.
+pub type Content = BoxStream<'static, Result<Vec<u8>, Error>>;
 /// Bytes both ways.
 pub use virga_api::node::Duplex;
 
@@ -43,6 +47,13 @@ pub trait NodeClient: Send + Sync + 'static {
     /// # Errors
     /// Unavailable, or what the agent says.
     async fn console(&self, host: &Host, vm: VmId, kind: ConsoleKind) -> Result<Box<dyn Duplex>, Error>;
+    /// Content of a disk of an export, from a byte on.
+    ///
+    /// # Errors
+    /// Unavailable, NotFound when the host has it no more.
+    async fn read_export(&self, _host: &Host, _vm: VmId, _export: uuid::Uuid, _disk: DiskId, _offset: u64) -> Result<Content, Error> {
+        Err(Error::unavailable("Exports cannot be read over this connection."))
+    }
     /// Forgets cached connections to a host.
     fn forget(&self, host: HostId);
 }
@@ -153,6 +164,13 @@ impl NodeClient for GrpcClient {
             }
         });
         Ok(Box::new(ours))
+    }
+
+    async fn read_export(&self, host: &Host, vm: VmId, export: uuid::Uuid, disk: DiskId, offset: u64) -> Result<Content, Error> {
+        let request = ExportRequest { vm: vm.to_string(), export: export.to_string(), disk: disk.to_string(), offset };
+        let mut client = self.client(host)?;
+        let reply = within(host, CONNECT_TIMEOUT, client.read_export(request)).await?.into_inner();
+        Ok(reply.map(|r| r.map(|b| b.data).map_err(|s| from_status(&s))).boxed())
     }
 
     fn forget(&self, host: HostId) {

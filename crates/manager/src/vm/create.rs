@@ -158,6 +158,7 @@ async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Resul
         layers: Default::default(),
         detached: Vec::new(),
         disk_work: Default::default(),
+        export: None,
     };
     let mut wishes = Wishes::default();
     for (i, d) in b.disks.iter().enumerate() {

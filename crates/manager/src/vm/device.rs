@@ -116,6 +116,9 @@ pub async fn disk_detach(op: &Op, vm: &str, disk: DiskId, keep: bool, erase: Era
     if secure && gone.mode == DiskMode::Dependent && !before.spec.layers.list.is_empty() {
         return Err(Error::conflict("Snapshots need what this disk holds, so it cannot be overwritten.").with_hint("Delete the VM's snapshots first."));
     }
+    if secure {
+        super::export::none_there(&before)?;
+    }
     // VM-29: there files are removed and not overwritten; that is said and no reason to refuse.
     let (erase, degraded) = match secure && !can_overwrite(&mut tx, &gone).await? {
         true => (Erase::Normal, true),

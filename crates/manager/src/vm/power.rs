@@ -149,6 +149,9 @@ pub(crate) async fn decide_delete(tx: &mut Tx, vm: Vm, force: bool, erase: Erase
         return Err(Error::conflict(format!("VM {} is {} (desired: {}).", vm.name, vm.observed.state, vm.desired))
             .with_hint("Stop it first, or repeat with force=true to cut its power."));
     }
+    if erase == Erase::Secure {
+        super::export::none_there(&vm)?;
+    }
     let mut after = vm.clone();
     (after.desired, after.stop_mode) = (Desired::Absent, StopMode::Force);
     after.generation += 1;

@@ -37,7 +37,8 @@ fn shape(s: Snapshot, vm: &Vm) -> Shape {
     }
 }
 
-async fn find(tx: &mut Tx, vm: &Vm, wanted: &str) -> Result<Snapshot, Error> {
+/// The snapshot of `vm` that is called `wanted`.
+pub(super) async fn find(tx: &mut Tx, vm: &Vm, wanted: &str) -> Result<Snapshot, Error> {
     virga_store::snapshot::by_ref(tx, vm.id, wanted).await?.ok_or_else(|| Error::not_found("snapshot", wanted))
 }
 
@@ -345,12 +346,18 @@ async fn decide_delete(tx: &mut Tx, before: Vm, row: &Snapshot) -> Result<Edit, 
         layers.snapshot = row.parent;
     }
     let memory = layers.memories.remove(&row.id);
+    // Its package could not be described any more.
+    let exported = after.spec.export.take_if(|e| e.snapshot.is_some_and(|s| s.id == row.id)).is_some();
+    let layers = &mut after.spec.layers;
     let disks: BTreeSet<_> = others.iter().map(|s| &s.spec).chain([&before.spec]).flat_map(|s| s.disks.iter().map(|d| d.id)).collect();
     layers.retain_disks(|d| disks.contains(&d));
     after.former_spec = Some(before.spec.clone());
     let mut plan: Vec<PlanStep> = merges.iter().map(|m| step(format!("merge layer {} into {}", m.from, lower(m.into)))).collect();
     if memory {
         plan.push(step(format!("remove its stored memory ({})", virga_model::size::human(row.memory_bytes.unwrap_or(0)))));
+    }
+    if exported {
+        plan.push(step("remove the export that was made of it"));
     }
     plan.push(step(format!("forget snapshot {}; the VM and its other snapshots keep their content", row.name)));
     let detail = format!("snapshot {} deleted", row.name);
@@ -383,6 +390,8 @@ pub async fn revert(op: &Op, vm: &str, snapshot: &str, b: &SnapshotRevert, dry_r
     after.spec = settings(&mut tx, &before, &row, &mut plan).await?;
     after.spec.layers = before.spec.layers.clone();
     let memory = row.kind == SnapshotKind::Memory && b.memory != Some(false);
+    // What is exported now is no part of what was then.
+    after.spec.export = before.spec.export.clone();
     let merges = after.spec.layers.revert(row.layer, LayerId(Uuid::now_v7()), row.id, &all.iter().map(|s| s.layer).collect());
     plan.push(step(format!("go on from snapshot {} with its settings and an empty layer on its disks", row.name)));
     plan.extend(merges.iter().map(|m| step(format!("merge layer {} into {}", m.from, lower(m.into)))));

@@ -11,6 +11,7 @@ mod data_store;
 mod databases;
 mod demo;
 mod disks;
+mod export;
 mod fetch;
 mod hostile;
 mod hostile_cells;

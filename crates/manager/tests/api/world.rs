@@ -2,6 +2,7 @@
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use async_trait::async_trait;
+use futures::StreamExt;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::Value;
@@ -13,10 +14,11 @@ use tempfile::TempDir;
 use uuid::Uuid;
 use virga_manager::config::Config;
 use virga_manager::front::limits::Limits;
-use virga_manager::node::client::{Duplex, NodeClient};
+use virga_manager::node::client::{Content, Duplex, NodeClient};
 use virga_manager::secret::{self, Kind};
 use virga_manager::serve::{self, Running};
 use virga_manager::state::{Clocks, wall_clock};
+use virga_model::export::{Exported, ExportedDisk};
 use virga_model::host::{Host, HostCpu, HostFacts};
 use virga_model::network::{Network, NetworkSpec};
 use virga_model::order::{ActResult, CallHead, NodeAnswer, NodeCall, VmOrder, VmReport};
@@ -24,7 +26,7 @@ use virga_model::role::{Role, RoleBinding, Scope};
 use virga_model::snapshot::StoredMemory;
 use virga_model::user::{ApiToken, ConsoleKind, User};
 use virga_model::vm::{Desired, Observed, VmState};
-use virga_model::{Error, HostId, NetworkId, RoleBindingId, Time, TokenId, UserId, VmId};
+use virga_model::{DiskId, Error, HostId, NetworkId, RoleBindingId, Time, TokenId, UserId, VmId};
 use virga_store::Store;
 
 /// Password of every account that [`World::user`] makes.
@@ -58,6 +60,8 @@ impl FakeNodes {
             NodeCall::EnsureVm { order } => {
                 self.orders.lock().unwrap().push((**order).clone());
                 (o.generation, o.settled) = (order.generation, true);
+                let disks = order.spec.export.iter().flat_map(|e| &e.disks).map(|d| exported(*d)).collect();
+                o.exported = order.spec.export.as_ref().map(|e| Exported { id: e.id, disks });
                 o.memories = order.spec.layers.memories.iter().map(|s| StoredMemory { snapshot: *s, bytes: 1 << 20, paused_ms: Some(40) }).collect();
                 o.state = match order.desired {
                     Desired::Running => VmState::Running,
@@ -100,7 +104,19 @@ impl NodeClient for FakeNodes {
         Ok(Box::new(near))
     }
 
+    async fn read_export(&self, _: &Host, _: VmId, _: Uuid, _: DiskId, offset: u64) -> Result<Content, Error> {
+        let content = virga_tests::images::ova::disk();
+        let pieces: Vec<_> = content[usize::try_from(offset).unwrap()..].chunks(1000).map(|c| Ok(c.to_vec())).collect();
+        Ok(futures::stream::iter(pieces).boxed())
+    }
+
     fn forget(&self, _: HostId) {}
+}
+
+/// Every disk is exported as the same right VMDK.
+fn exported(disk: DiskId) -> ExportedDisk {
+    let content = virga_tests::images::ova::disk();
+    ExportedDisk { disk, bytes: content.len() as u64, virtual_bytes: 1 << 20, sha256: secret::sha256_hex(&content) }
 }
 
 /// An answer.

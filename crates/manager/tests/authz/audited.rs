@@ -128,6 +128,9 @@ async fn vms(r: &mut Round) {
     r.admin("vm_snapshot_update", "PATCH", "/v1/vms/a/snapshots/s", json!({"note": "x"})).await;
     r.vm("vm_snapshot_revert", "POST", "/v1/vms/a/snapshots/s/revert", json!({})).await;
     r.vm("vm_snapshot_delete", "DELETE", "/v1/vms/a/snapshots/s", Value::Null).await;
+    r.vm("vm_export_create", "POST", "/v1/vms/a/export", json!({"disk_format": "qcow2"})).await;
+    r.admin("vm_export_content", "GET", "/v1/vms/a/export/content", Value::Null).await;
+    r.vm("vm_export_delete", "DELETE", "/v1/vms/a/export", Value::Null).await;
     r.vm("vm_delete", "DELETE", "/v1/vms/a", Value::Null).await;
     let bios = virga_tests::images::ova::VMWARE.replace("vmw:value=\"efi\"", "vmw:value=\"bios\"");
     r.w.image("package", virga_tests::images::ova::package("x", &bios, &[("x-disk1.vmdk", virga_tests::images::ova::disk())], None)).await;

@@ -134,7 +134,7 @@ impl<'a> Cells<'a> {
     fn vms(&mut self) {
         let (disk, nic, drive) = (self.f.disk.clone(), self.f.nic.clone(), self.f.drive.clone());
         let disk_body = json!({"size_bytes": 1u64 << 30});
-        let operations: [(&str, &'static str, String, Value); 22] = [
+        let operations: [(&str, &'static str, String, Value); 26] = [
             ("vm_view", "GET", String::new(), Value::Null),
             ("vm_stats", "GET", "/stats".into(), Value::Null),
             ("vm_screenshot", "GET", "/screenshot".into(), Value::Null),
@@ -153,6 +153,10 @@ impl<'a> Cells<'a> {
             ("vm_nic_detach", "DELETE", format!("/nics/{nic}?dry_run=true"), Value::Null),
             ("vm_snapshot_list", "GET", "/snapshots".into(), Value::Null),
             ("vm_snapshot_create", "POST", "/snapshots?dry_run=true".into(), json!({"name": "x"})),
+            ("vm_export_view", "GET", "/export".into(), Value::Null),
+            ("vm_export_content", "GET", "/export/content".into(), Value::Null),
+            ("vm_export_create", "POST", "/export?dry_run=true".into(), json!({})),
+            ("vm_export_delete", "DELETE", "/export?dry_run=true".into(), Value::Null),
             ("vm_snapshot_view", "GET", format!("/snapshots/{SNAPSHOT}"), Value::Null),
             ("vm_snapshot_update", "PATCH", format!("/snapshots/{SNAPSHOT}"), json!({"note": "x"})),
             ("vm_snapshot_revert", "POST", format!("/snapshots/{SNAPSHOT}/revert?dry_run=true"), json!({})),

@@ -46,6 +46,10 @@ pub async fn quiet(cloud: &mut Cloud, kind: TaskKind, what: &str) {
             c.vm_row().await.is_some_and(|v| v.observed.settled && v.observed.generation == v.generation && v.observed.error.is_none())
         })
         .await;
+    let exports = if vm.spec.export.is_some() { vm.spec.disks.len() } else { 0 };
+    assert_eq!(cloud.host.exported_disks(), exports, "exports on the host are those in the row: {what}");
+    let known = cloud.vm_row().await.and_then(|v| v.observed.exported).map_or(0, |e| e.disks.len());
+    assert_eq!(known, exports, "the row knows the export: {what}");
     journal(cloud, Some((id, generation)), what).await;
 }
 

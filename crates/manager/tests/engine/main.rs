@@ -147,6 +147,7 @@ every_kind! {
     snapshot_create: SnapshotCreate,
     snapshot_revert: SnapshotRevert,
     snapshot_delete: SnapshotDelete,
+    vm_export: VmExport,
     vm_delete: VmDelete,
     vm_repair: VmRepair,
     vm_batch: VmBatch,

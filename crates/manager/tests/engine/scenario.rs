@@ -3,6 +3,9 @@
 
 use crate::cloud::Cloud;
 use crate::{snapshot, store};
+use virga_model::Time;
+use virga_model::export::ExportSpec;
+use virga_model::image::ImageFormat;
 use virga_model::task::{ObjectRef, Task, TaskDoc, TaskKind};
 use virga_model::vm::{Desired, StopMode, Vm};
 
@@ -10,7 +13,7 @@ use virga_model::vm::{Desired, StopMode, Vm};
 pub fn former(kind: TaskKind) -> Option<Desired> {
     match kind {
         TaskKind::VmCreate | TaskKind::ImageDelete | TaskKind::NetworkDelete | TaskKind::DataStoreCreate | TaskKind::DataStoreDelete => None,
-        TaskKind::VmStart | TaskKind::VmDelete => Some(Desired::Stopped),
+        TaskKind::VmStart | TaskKind::VmDelete | TaskKind::VmExport => Some(Desired::Stopped),
         TaskKind::VmResume => Some(Desired::Paused),
         TaskKind::VmStop
         | TaskKind::VmPause
@@ -49,6 +52,14 @@ pub async fn ask(cloud: &Cloud, kind: TaskKind) -> Task {
                 vm.spec.disks.remove(0);
             };
             cloud.change_vm(kind, edit).await
+        }
+        TaskKind::VmExport => {
+            let export = |vm: &mut Vm| {
+                vm.former_spec = Some(vm.spec.clone());
+                let (id, disks) = (uuid::Uuid::from_u128(77), vm.spec.disks.iter().map(|d| d.id).collect());
+                vm.spec.export = Some(ExportSpec { id, format: ImageFormat::Vmdk, made_at: Time(0), disks, snapshot: None });
+            };
+            cloud.change_vm(kind, export).await
         }
         TaskKind::SnapshotCreate => snapshot::take(cloud, 9).await,
         TaskKind::SnapshotRevert => snapshot::revert(cloud, 1).await,

@@ -146,11 +146,12 @@ impl Builder<'_> {
 
     /// Notes a controller of disks.
     fn controller(&mut self, item: &El) {
-        let sub = item.word("ResourceSubType");
+        let sub = preferred(item);
         let small = sub.to_ascii_lowercase();
         let (bus, instead) = match item.word("ResourceType") {
             "5" => (DiskBus::Ide, None),
             "6" if matches!(small.as_str(), "virtio-scsi" | "virtioscsi" | "virtio_scsi") => (DiskBus::Scsi, None),
+            "6" if matches!(small.as_str(), "virtio" | "virtio-blk") => (DiskBus::Virtio, None),
             "6" => (DiskBus::Ide, Some(if sub.is_empty() { "SCSI".to_string() } else { shown(sub) })),
             "20" if matches!(small.as_str(), "virtio" | "virtio-blk") => (DiskBus::Virtio, None),
             "20" if small.contains("nvme") => (DiskBus::Ide, Some("NVMe".into())),
@@ -208,7 +209,7 @@ impl Builder<'_> {
     }
 
     fn nic(&mut self, item: &El) {
-        let sub = item.word("ResourceSubType");
+        let sub = preferred(item);
         let small = sub.to_ascii_lowercase();
         let (model, instead) = match small.as_str() {
             // oVirt writes numbers.
@@ -310,6 +311,11 @@ fn serde_word(model: NicModel) -> &'static str {
         NicModel::E1000 => "e1000",
         NicModel::Rtl8139 => "rtl8139",
     }
+}
+
+/// The subtype of an item: the first one where several are told, in the order in which they are wanted (DSP0243, 8.1).
+fn preferred(item: &El) -> &str {
+    item.word("ResourceSubType").split_ascii_whitespace().next().unwrap_or_default()
 }
 
 /// How an item calls itself.

@@ -128,7 +128,7 @@ pub fn descriptor(name: &str, description: &str, spec: &VmSpec, networks: &[Stri
     }
     x.push_str("    <VirtualHardwareSection>\n      <Info>Virtual hardware</Info>\n      <System>\n        <vssd:ElementName>Virtual Hardware Family</vssd:ElementName>\n");
     let _ = writeln!(x, "        <vssd:InstanceID>0</vssd:InstanceID>\n        <vssd:VirtualSystemIdentifier>{}</vssd:VirtualSystemIdentifier>", escape(name));
-    x.push_str("        <vssd:VirtualSystemType>virga-1</vssd:VirtualSystemType>\n      </System>\n");
+    x.push_str("        <vssd:VirtualSystemType>virga-1 vmx-13 vmx-10 virtualbox-2.2</vssd:VirtualSystemType>\n      </System>\n");
     items(&mut x, spec, networks);
     if spec.firmware == Firmware::Uefi {
         x.push_str("      <vmw:Config ovf:required=\"false\" vmw:key=\"firmware\" vmw:value=\"efi\"/>\n");
@@ -165,40 +165,73 @@ fn items(x: &mut String, spec: &VmSpec, networks: &[String]) {
     item(x, &[("AllocationUnits", "hertz * 10^6"), ("ElementName", "Virtual CPUs"), ("ResourceType", "3"), ("VirtualQuantity", &cpus)]);
     let memory = (spec.memory.bytes >> 20).to_string();
     item(x, &[("AllocationUnits", "byte * 2^20"), ("ElementName", "Memory"), ("ResourceType", "4"), ("VirtualQuantity", &memory)]);
-    let mut controllers: Vec<(DiskBus, String)> = Vec::new();
-    for bus in [DiskBus::Virtio, DiskBus::Scsi, DiskBus::Ide, DiskBus::Usb] {
+    let mut controllers: Vec<Controller> = Vec::new();
+    for bus in [DiskBus::Virtio, DiskBus::Scsi, DiskBus::Ide] {
         let drives = bus == DiskBus::Ide && !spec.cdroms.is_empty();
-        if !drives && !spec.disks.iter().any(|d| d.bus == bus) {
+        if !drives && !spec.disks.iter().any(|d| outside(d.bus) == bus) {
             continue;
         }
-        let (kind, sub, name) = match bus {
-            DiskBus::Virtio => ("20", "virtio", "Virtio controller"),
-            DiskBus::Scsi => ("6", "virtio-scsi", "SCSI controller"),
-            DiskBus::Ide => ("20", "AHCI", "SATA controller"),
-            DiskBus::Usb => ("23", "usb", "USB controller"),
-        };
-        let number = item(x, &[("Address", "0"), ("ElementName", name), ("ResourceSubType", sub), ("ResourceType", kind)]);
-        controllers.push((bus, number));
+        let (kind, sub, name) = words_of(bus);
+        let address = controllers.iter().filter(|c| c.kind == kind).count().to_string();
+        let number = item(x, &[("Address", &address), ("ElementName", name), ("ResourceSubType", sub), ("ResourceType", kind)]);
+        controllers.push(Controller { bus, kind, number, next: 0 });
     }
-    let parent = |bus: DiskBus| controllers.iter().find(|(b, _)| *b == bus).map_or("", |(_, n)| n.as_str());
     for (i, d) in spec.disks.iter().enumerate() {
-        let (name, resource, place) = (format!("Disk {}", i + 1), format!("ovf:/disk/disk{}", i + 1), i.to_string());
-        item(x, &[("AddressOnParent", &place), ("ElementName", &name), ("HostResource", &resource), ("Parent", parent(d.bus)), ("ResourceType", "17")]);
+        let (name, resource) = (format!("Disk {}", i + 1), format!("ovf:/disk/disk{}", i + 1));
+        let (parent, place) = place_on(&mut controllers, outside(d.bus));
+        item(x, &[("AddressOnParent", &place), ("ElementName", &name), ("HostResource", &resource), ("Parent", &parent), ("ResourceType", "17")]);
     }
     for i in 0..spec.cdroms.len() {
-        let (name, place) = (format!("Optical drive {}", i + 1), (spec.disks.len() + i).to_string());
-        let of = parent(DiskBus::Ide);
-        item(x, &[("AddressOnParent", &place), ("AutomaticAllocation", "false"), ("ElementName", &name), ("Parent", of), ("ResourceType", "15")]);
+        let name = format!("Optical drive {}", i + 1);
+        let (parent, place) = place_on(&mut controllers, DiskBus::Ide);
+        item(x, &[("AddressOnParent", &place), ("AutomaticAllocation", "false"), ("ElementName", &name), ("Parent", &parent), ("ResourceType", "15")]);
     }
     for (i, n) in spec.nics.iter().enumerate() {
         let sub = match n.model {
-            NicModel::Virtio => "virtio",
+            NicModel::Virtio => "virtio VmxNet3 E1000",
             NicModel::E1000 => "E1000",
-            NicModel::Rtl8139 => "rtl8139",
+            NicModel::Rtl8139 => "rtl8139 PCNet32 E1000",
         };
         let name = format!("Network adapter {}", i + 1);
         let network = networks.get(i).map_or("", String::as_str);
         let words = [("Address", n.mac.as_str()), ("AutomaticAllocation", "true"), ("Connection", network), ("ElementName", &name), ("ResourceSubType", sub)];
         item(x, &words.into_iter().chain([("ResourceType", "10")]).collect::<Vec<_>>());
     }
+}
+
+/// A controller that was written.
+struct Controller {
+    bus: DiskBus,
+    kind: &'static str,
+    number: String,
+    next: u32,
+}
+
+/// The bus on which a disk is outside: no other product has disks on USB.
+fn outside(bus: DiskBus) -> DiskBus {
+    if bus == DiskBus::Usb { DiskBus::Ide } else { bus }
+}
+
+/// Kind, subtypes and name of the controller of a bus. Subtypes stand in the order in which they are wanted, so that who does
+/// not know ours takes the next one.
+fn words_of(bus: DiskBus) -> (&'static str, &'static str, &'static str) {
+    match bus {
+        DiskBus::Virtio => ("6", "virtio-blk lsilogic", "Virtio controller"),
+        DiskBus::Scsi => ("6", "virtio-scsi lsilogic", "SCSI controller"),
+        DiskBus::Ide | DiskBus::Usb => ("20", "AHCI", "SATA controller"),
+    }
+}
+
+/// The address that every SCSI controller has itself.
+const SCSI_OWN: u32 = 7;
+
+/// The next place on the controller of a bus: its instance and the address there.
+fn place_on(controllers: &mut [Controller], bus: DiskBus) -> (String, String) {
+    let Some(c) = controllers.iter_mut().find(|c| c.bus == bus) else { return (String::new(), "0".into()) };
+    if c.kind == "6" && c.next == SCSI_OWN {
+        c.next += 1;
+    }
+    let place = c.next.to_string();
+    c.next += 1;
+    (c.number.clone(), place)
 }

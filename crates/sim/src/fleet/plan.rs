@@ -165,6 +165,7 @@ pub fn spec(plan: &VmPlan, disk: DiskId, nic: NicId, network: NetworkId) -> VmSp
         layers: Default::default(),
         detached: Vec::new(),
         disk_work: Default::default(),
+        export: None,
     };
     spec.normalize();
     spec

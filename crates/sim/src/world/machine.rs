@@ -17,6 +17,7 @@ use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Networ
 use virga_agent::record::Record;
 use virga_model::change::Change;
 use virga_model::data_store::StoreFact;
+use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::host::HostFacts;
 use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
@@ -467,6 +468,27 @@ impl Volumes for Machine {
         }
         let r = self.inner.vm_files_remove(vm).await;
         self.after(r).await
+    }
+
+    async fn export_disk(
+        &self,
+        vm: VmId,
+        export: &ExportSpec,
+        disk: &DiskSpec,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<ExportedDisk> {
+        self.store().await?;
+        self.inner.export_disk(vm, export, disk, layer, progress).await
+    }
+
+    async fn export_read(&self, vm: VmId, export: &ExportSpec, disk: DiskId, offset: u64, bytes_max: usize) -> Result<Vec<u8>> {
+        self.inner.export_read(vm, export, disk, offset, bytes_max).await
+    }
+
+    async fn export_remove(&self, vm: VmId) -> Result<()> {
+        self.store().await?;
+        self.inner.export_remove(vm).await
     }
 
     async fn disks(&self) -> Result<Vec<StoredDisk>> {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Journal, Networks, Result, Started, StoredDisk, Stores, Volumes};
 use virga_model::change::Change;
 use virga_model::data_store::StoreFact;
+use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::host::HostFacts;
 use virga_model::layer::{Layer, Merge};
 use virga_model::order::{ImageRef, NetworkRef, Progress, StoreRef, VmOrder};
@@ -236,6 +237,22 @@ impl Volumes for Hostile {
     }
     async fn vm_files_remove(&self, vm: VmId) -> Result<()> {
         self.sim.vm_files_remove(vm).await
+    }
+    async fn export_disk(
+        &self,
+        vm: VmId,
+        export: &ExportSpec,
+        disk: &DiskSpec,
+        layer: Option<LayerId>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<ExportedDisk> {
+        self.sim.export_disk(vm, export, disk, layer, progress).await
+    }
+    async fn export_read(&self, vm: VmId, export: &ExportSpec, disk: DiskId, offset: u64, bytes_max: usize) -> Result<Vec<u8>> {
+        self.sim.export_read(vm, export, disk, offset, bytes_max).await
+    }
+    async fn export_remove(&self, vm: VmId) -> Result<()> {
+        self.sim.export_remove(vm).await
     }
     async fn disks(&self) -> Result<Vec<StoredDisk>> {
         self.sim.disks().await

@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 use virga_crash::{Part, Step};
 use virga_model::disk::{Erase, Leaving, Reclaim};
+use virga_model::export::ExportSpec;
+use virga_model::image::ImageFormat;
 use virga_model::order::{Act, CallHead, NodeCall, VmOrder};
 use virga_model::vm::{Desired, StopMode, VmState};
-use virga_model::{LayerId, NicId, SnapshotId, TaskId};
+use virga_model::{LayerId, NicId, SnapshotId, TaskId, Time};
 use virga_sim::crash::{Outcome, Place};
 
 /// What an operation begins with, and what it orders.
@@ -132,7 +134,20 @@ fn reverted() -> VmOrder {
     o
 }
 
-const OPERATIONS: [Operation; 23] = [
+/// A VM that is off, with an export.
+fn exported(generation: i64) -> VmOrder {
+    let mut o = order(1, generation, Desired::Stopped);
+    o.spec.export = Some(ExportSpec {
+        id: Uuid::from_u128(300),
+        format: ImageFormat::Vmdk,
+        made_at: Time(0),
+        disks: o.spec.disks.iter().map(|d| d.id).collect(),
+        snapshot: None,
+    });
+    o
+}
+
+const OPERATIONS: [Operation; 25] = [
     Operation { name: "create", before: None, order: || order(1, 1, Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "start", before: Some(Desired::Stopped), order: || to(Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "stop", before: Some(Desired::Running), order: || to(Desired::Stopped), act: None, drops: false, layers: 0, ends: VmState::Stopped },
@@ -181,6 +196,16 @@ const OPERATIONS: [Operation; 23] = [
     Operation { name: "remove", before: Some(Desired::Running), order: || to(Desired::Absent), act: None, drops: true, layers: 0, ends: VmState::Absent },
     Operation { name: "snapshot", before: Some(Desired::Running), order: || layered(2, 1), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "merge", before: Some(Desired::Running), order: merged, act: None, drops: false, layers: 3, ends: VmState::Running },
+    Operation { name: "export", before: Some(Desired::Stopped), order: || exported(2), act: None, drops: false, layers: 0, ends: VmState::Stopped },
+    Operation {
+        name: "unexport",
+        before: Some(Desired::Stopped),
+        order: || order(1, 3, Desired::Stopped),
+        act: None,
+        drops: false,
+        layers: 0,
+        ends: VmState::Stopped,
+    },
     Operation { name: "revert", before: Some(Desired::Running), order: reverted, act: None, drops: false, layers: 3, ends: VmState::Running },
     Operation { name: "remember", before: Some(Desired::Running), order: remembered, act: None, drops: false, layers: 2, ends: VmState::Running },
     Operation { name: "run_on", before: Some(Desired::Running), order: resumed, act: None, drops: false, layers: 3, ends: VmState::Running },
@@ -201,6 +226,9 @@ async fn run(op: &Operation, target: Option<(Place, Outcome)>) -> (Vec<Place>, b
         lab.bring(&order(1, 1, if to_hibernate { Desired::Running } else { desired })).await;
         for n in 1..=op.layers {
             lab.bring(&layered(1 + n as i64, n)).await;
+        }
+        if op.name == "unexport" {
+            lab.bring(&exported(2)).await;
         }
         if to_hibernate {
             lab.bring(&order(1, 1, Desired::Running)).await;
@@ -260,6 +288,8 @@ async fn check(lab: &mut Lab, op: &Operation, from: usize, what: &str) {
         lab.host.sim.network_remove(&network()).await.unwrap();
     } else {
         let spec = (op.order)().spec;
+        assert_eq!(lab.host.sim.exported_disks(), if spec.export.is_some() { spec.disks.len() } else { 0 }, "{what}: exports are those of the order");
+        assert_eq!(told.exported.map(|e| e.id), spec.export.as_ref().map(|e| e.id), "{what}");
         let files = 1 + spec.layers.list.len();
         let wanted: Vec<_> = spec.disks.iter().flat_map(|d| std::iter::repeat_n((d.id, d.size_bytes), files)).collect();
         assert_eq!(disks, wanted, "{what}: disks are those of the order");
@@ -317,6 +347,8 @@ every_operation!(
     remove,
     snapshot,
     merge,
+    export,
+    unexport,
     revert,
     remember,
     run_on,
