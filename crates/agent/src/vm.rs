@@ -388,6 +388,11 @@ impl Attempt<'_> {
         self.stores(order).await?;
         self.erase_all(order).await?;
         step(Step::FilesRemove, self.host.vm_files_remove(order.id)).await?;
+        // A data store that went away meanwhile was left out: the VM is gone when every one is seen without its files.
+        self.stores(order).await?;
+        if self.host.disks().await?.iter().any(|d| d.vm == order.id) {
+            return Err(Error::unavailable("Files of the VM are left on a data store that did not answer for a moment."));
+        }
         self.look().await?;
         let now = self.host.now();
         self.slot
