@@ -95,13 +95,13 @@ fn agent_at_rest(cloud: &Cloud) -> Result<(f64, f64)> {
     Ok((kb / 1024.0, cpu))
 }
 
-fn timed(f: impl FnOnce() -> Result<()>) -> Result<f64> {
+pub(crate) fn timed(f: impl FnOnce() -> Result<()>) -> Result<f64> {
     let begun = Instant::now();
     f()?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
-fn median(times: &mut [f64]) -> f64 {
+pub(crate) fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
@@ -131,7 +131,7 @@ fn post(cloud: &Cloud, bodies: &[String]) -> Result<Vec<String>> {
 }
 
 /// Waits until all tasks have succeeded.
-fn finish(cloud: &Cloud, mut tasks: Vec<String>) -> Result<()> {
+pub(crate) fn finish(cloud: &Cloud, mut tasks: Vec<String>) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     while !tasks.is_empty() {
         let paths: Vec<String> = tasks.iter().map(|t| format!("https://127.0.0.1:8443/v1/tasks/{t}?wait=60")).collect();
@@ -150,7 +150,7 @@ fn finish(cloud: &Cloud, mut tasks: Vec<String>) -> Result<()> {
 }
 
 /// Requests over one connection, one after the other.
-fn curl(cloud: &Cloud, requests: &[Vec<&str>]) -> Result<Vec<serde_json::Value>> {
+pub(crate) fn curl(cloud: &Cloud, requests: &[Vec<&str>]) -> Result<Vec<serde_json::Value>> {
     let token = std::fs::read_to_string(cloud.path("token"))?;
     let (header, ca) = (cloud.path("header"), cloud.path("manager/ca.pem"));
     std::fs::write(&header, format!("authorization: Bearer {}\n", token.trim()))?;

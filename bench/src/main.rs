@@ -12,6 +12,8 @@ mod place;
 mod postgres;
 mod read;
 mod seed;
+mod storage;
+mod stored;
 mod task;
 mod twin;
 
@@ -39,7 +41,7 @@ fn main() -> Result<()> {
 
 /// Runs what is named; everything when nothing is.
 async fn run(names: &[&str]) -> Result<Vec<Figure>> {
-    const ALL: [&str; 5] = ["read", "task", "memory", "restart", "linked"];
+    const ALL: [&str; 6] = ["read", "task", "memory", "restart", "linked", "storage"];
     let names = if names.is_empty() { &ALL[..] } else { names };
     let mut figures = Vec::new();
     for name in names {
@@ -49,6 +51,7 @@ async fn run(names: &[&str]) -> Result<Vec<Figure>> {
             "task" => figures.extend(task::figures().await?),
             "memory" => figures.extend(memory::figures(VMS)?),
             "restart" => figures.extend(memory::restart(VMS).await?),
+            "storage" => figures.extend(tokio::task::spawn_blocking(storage::figures).await??),
             "linked" => figures.extend(tokio::task::spawn_blocking(linked::figures).await??),
             other => bail!("there is no bench {other}; there are {}", ALL.join(", ")),
         }

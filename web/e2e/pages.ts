@@ -13,6 +13,7 @@ export const PAGES = [
   '/vms/web-1/monitor',
   '/vms/web-1/permissions',
   '/vms/web-1/tasks',
+  '/templates',
   '/hosts',
   '/hosts/new',
   '/hosts/rack-01-host-01',

@@ -85,7 +85,7 @@ fn decide_place() -> Result<Figure> {
     const HOSTS: u32 = 1024;
     let view = View { hosts: (0..HOSTS).map(host).collect(), stores: Vec::new() };
     let spec: VmSpec = serde_json::from_value(json!({"cpu": {"count": 2, "max": 8}, "memory": {"bytes": 4u64 << 30}}))?;
-    let request = Request { spec: &spec, networks: &[], anywhere: &[], host: None, policy: Policy::LoadBalance };
+    let request = Request { spec: &spec, networks: &[], anywhere: &[], host: None, source: None, policy: Policy::LoadBalance };
     anyhow::ensure!(place(&view, &request).is_ok(), "some host must fit");
     let ours = rate(|| drop(black_box(place(black_box(&view), &request))));
     let numbers: Vec<f64> = view.hosts.iter().map(|h| h.cpu_use).collect();

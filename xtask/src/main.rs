@@ -13,6 +13,7 @@ const HELP: &str = "usage: cargo xtask COMMAND
   layers                  check every rule of the repository and print what breaks it
   bench api [NAME…] [--json]
                           measure the whole manager beside its peers
+  bench storage [--json]  clones, uploads and snapshots beside qemu-img, cp, dd and virsh
   chaos [--minutes N] [--seed S] [--vms N] [--json]
                           kill manager, agent and libvirtd at random under real VMs and count what was lost
   sim [--seeds N] [--from S] [--jobs J] [--json] | --seed S [--trace] | --planted [--seeds N] [--json]
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => xtask::fuzz::run(rest),
         ["hostile", rest @ ..] => xtask::hostile::run(rest),
         ["bench", "api", rest @ ..] => outside::run("bench api", rest),
+        ["bench", "storage", rest @ ..] => outside::run("bench api", &[&["storage"][..], rest].concat()),
         ["sim", rest @ ..] => xtask::sim::run(rest),
         ["trust"] => trust(),
         ["chaos", rest @ ..] => outside::run("chaos", rest),

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
 use virga_model::change::Change;
+use virga_model::clone::DiskOrigin;
 use virga_model::data_store::StoreFact;
 use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::host::{ForeignVm, HostFacts};
@@ -177,10 +178,24 @@ pub trait Stores {
 /// Disk files and the image cache.
 #[async_trait]
 pub trait Volumes {
-    /// Makes the disk's file if it is not there: an overlay on the cached image, a copy of it, or an empty one, with the
-    /// space that its provisioning wants. An existing file is never overwritten; made under a temporary name and renamed, so
-    /// that a half-made file is never taken for a disk. May take long, and may be dropped at any moment.
+    /// Makes the disk's file if it is not there: an overlay on the cached image or on its origin, a copy of the image, or an
+    /// empty one, with the space that its provisioning wants. An existing file is never overwritten; made under a temporary
+    /// name and renamed, so that a half-made file is never taken for a disk. May take long, and may be dropped at any moment.
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()>;
+    /// Makes a file of the disk (`to`; none: its base) as a copy of a file (`from`) of another disk that this host sees, as
+    /// `disk.copy_of` says: with everything below it, or as a difference that stands on what this disk's files stand on. A
+    /// file that is there is never overwritten, and none is half made. Dropped, it stops and leaves nothing.
+    async fn disk_copy(
+        &self,
+        vm: VmId,
+        disk: &DiskSpec,
+        to: Option<LayerId>,
+        from: Option<LayerId>,
+        image: Option<&ImageRef>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<()>;
+    /// The disks of other VMs that stand on files of this one: the VM, and the file that it stands on.
+    async fn standing_on(&self, vm: VmId) -> Result<Vec<(VmId, DiskOrigin)>>;
     /// Makes an empty layer of the disk on the layer `below` (none: the base) if it is not there.
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()>;
     /// Grows a file of a disk whose VM does not run, as its provisioning wants (DSK-27). A file that is large enough is

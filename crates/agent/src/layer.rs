@@ -22,17 +22,18 @@ pub(crate) fn files(order: &VmOrder, disk: &DiskSpec, there: &[StoredDisk]) -> V
 }
 
 impl Attempt<'_> {
-    /// Switches the guest off when it writes to a layer that the order does not go on with: it is to go back to a snapshot.
+    /// Switches the guest off when it writes to a file that the order does not go on with: it is to go back to a snapshot, or
+    /// to its restore point.
     /// Memory that was saved belongs to those disks and goes with them.
     pub(crate) async fn leave_branch(&self, order: &VmOrder) -> Result<()> {
         let Some(running) = self.slot.record().running() else { return Ok(()) };
         let path = order.spec.layers.path_with_merges(order.spec.layers.top);
-        if path.contains(&running.layers.top) {
+        if path.contains(&running.layers.top) && !virga_model::clone::is_refreshed(&running, &order.spec) {
             return Ok(());
         }
         let state = self.look().await?.map_or(VmState::Absent, |d| d.state);
         if is_active(state) {
-            self.step("switching off, to go back to the snapshot");
+            self.step("switching off, to go back");
             step(Step::ForceOff, self.host.force_off(order.id)).await?;
             self.look().await?;
         } else if state == VmState::Hibernated {
@@ -55,9 +56,9 @@ impl Attempt<'_> {
                 if *layer == SESSION && !active {
                     continue;
                 }
-                if !there.iter().any(|d| d.vm == order.id && d.id == disk.id && d.layer == Some(*layer)) {
-                    self.step("putting an empty layer on the disks");
-                    step(Step::LayerEnsure, self.host.layer_ensure(order.id, disk, *layer, *below)).await?;
+                let missing = !there.iter().any(|d| d.vm == order.id && d.id == disk.id && d.layer == Some(*layer));
+                if missing {
+                    self.make_layer(order, disk, *layer, *below).await?;
                 }
             }
         }
@@ -103,6 +104,7 @@ impl Attempt<'_> {
     }
 
     async fn merge(&self, order: &VmOrder, file: &StoredDisk, merge: Merge) -> Result<()> {
+        self.nobody_stands_on_merge(order, file.id, [Some(merge.from), order.spec.layers.file_of(file.id, merge.into)]).await?;
         self.step("merging layers");
         if self.slot.record().defined.is_some() {
             // From here on the definition may name a file that is gone: should this agent die, the next one defines anew.

@@ -4,6 +4,7 @@
 //! Stopping or upgrading the agent never stops a VM. The agent must never destroy anything by inference: what has no
 //! order is reported, not touched; what cannot be found out is "unknown", not "stopped".
 
+pub mod clone;
 pub(crate) mod disk;
 pub(crate) mod export;
 pub mod grpc_link;

@@ -10,6 +10,7 @@ use virga_model::order::{Act, ActResult, CallHead, NodeAnswer, NodeCall, Progres
 use virga_model::vm::{AgentState, GuestInfo, Observed, VmState};
 use virga_model::{DataStoreId, Error, ImageId, TaskId, Time, VmId};
 
+use crate::clone::COPIES_MAX;
 use crate::host::{Domain, Host, Journal, Result};
 use crate::image::Fetches;
 use crate::link::Link;
@@ -42,6 +43,7 @@ pub struct Node {
     slots: Mutex<BTreeMap<VmId, Arc<Slot>>>,
     pub(crate) fetches: Fetches,
     pub(crate) starts: Semaphore,
+    pub(crate) copies: Semaphore,
     /// Wakes the report loop.
     pub(crate) changed: Notify,
     /// The same, for what somebody waits for: an order is settled.
@@ -315,6 +317,7 @@ impl Node {
             slots: Mutex::new(slots),
             fetches: Fetches::default(),
             starts: Semaphore::new(STARTS_MAX),
+            copies: Semaphore::new(COPIES_MAX),
             changed: Notify::new(),
             settled: Notify::new(),
             epoch: tokio::sync::Mutex::new(epoch),

@@ -173,9 +173,8 @@ impl Attempt<'_> {
             self.node.fetches.ensure(self.host, &*self.node.link, (store, image), &|p| self.tell(p)).await?;
         }
         for disk in order.spec.disks.iter().filter(|d| missing(d.id)) {
-            self.step("making disks");
             let image = order.images.iter().find(|i| Some(i.id) == disk.image);
-            self.unless_superseded(step(Step::DiskEnsure, self.host.disk_ensure(order.id, disk, image, &|p| self.tell(p)))).await?;
+            self.make_base(order, disk, image).await?;
         }
         self.layers(order, &there).await
     }
@@ -381,6 +380,7 @@ impl Attempt<'_> {
             }
         }
         unless_superseded!(self);
+        self.nobody_stands_on(order).await?;
         self.step("removing the VM");
         step(Step::Undefine, self.host.undefine(order.id)).await?;
         // The last moment at which a newer order could still want the disks.

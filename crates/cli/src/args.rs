@@ -2,7 +2,9 @@
 
 use crate::client::ListQuery;
 use crate::output::{Format, Output};
-use crate::{api, audit, completion, context, data_store, event, host, human, image, network, role, schedule, session, system, task, token, user, vm};
+use crate::{
+    api, audit, completion, context, data_store, event, host, human, image, network, role, schedule, session, system, task, template, token, user, vm,
+};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,6 +81,9 @@ pub(crate) enum Command {
     /// Images and ISOs.
     #[command(subcommand, alias = "images")]
     Image(image::Command),
+    /// Templates: VMs from which others are made.
+    #[command(subcommand, alias = "templates")]
+    Template(template::Command),
     /// Networks.
     #[command(subcommand, alias = "networks")]
     Network(network::Command),

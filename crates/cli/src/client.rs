@@ -249,6 +249,7 @@ pub(crate) enum List {
     Hosts,
     Images,
     Networks,
+    Templates,
     /// Data stores.
     DataStores,
     Tasks,
@@ -305,6 +306,7 @@ impl Api {
             List::Hosts => page!(host_list),
             List::Images => page!(image_list),
             List::Networks => page!(network_list),
+            List::Templates => page!(template_list),
             List::DataStores => page!(data_store_list),
             List::Tasks => page!(task_list),
             List::Events => page!(event_list),

@@ -36,6 +36,7 @@ mod session;
 mod sse;
 mod system;
 mod task;
+mod template;
 mod terminal;
 mod tls;
 mod token;
@@ -115,6 +116,7 @@ async fn run(cli: Cli) -> error::Result {
         Command::Host(c) => host::run(&app, c).await,
         Command::Image(c) => image::run(&app, c).await,
         Command::Network(c) => network::run(&app, c).await,
+        Command::Template(c) => template::run(&app, c).await,
         Command::DataStore(c) => data_store::run(&app, c).await,
         Command::Task(c) => task::run(&app, c).await,
         Command::Event(c) => event::run(&app, c).await,

@@ -8,6 +8,7 @@ pub(crate) fn all_columns() -> Vec<(&'static str, &'static [crate::column::Colum
         ("Host", crate::host::COLUMNS),
         ("Image", crate::image::COLUMNS),
         ("Network", crate::network::COLUMNS),
+        ("Template", crate::template::COLUMNS),
         ("DataStore", crate::data_store::COLUMNS),
         ("Task", crate::task::COLUMNS),
         ("Event", crate::event::COLUMNS),

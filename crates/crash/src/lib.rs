@@ -118,6 +118,8 @@ steps! {
     ImageRemove Agent "image.remove";
     /// A disk is made.
     DiskEnsure Agent "disk.ensure";
+    /// A disk is made as a copy of another one.
+    DiskCopy Agent "disk.copy";
     /// An empty layer is put on a disk.
     LayerEnsure Agent "layer.ensure";
     /// A layer is brought into the one below.

@@ -69,6 +69,7 @@ pub fn judge(host: &HostView, stores: &[StoreView], spec: &VmSpec, anywhere: &[D
         let view = stores.iter().find(|s| Some(s.id) == *store).filter(|s| lazy && !s.kind.capabilities().lazy_thick);
         reasons.extend(view.map(no_lazy));
     }
+    reasons.extend(unreadable(host, stores, spec));
     let needed_bytes = bytes_of(&|d| is_free(d.id));
     if anywhere.is_empty() || !reasons.is_empty() {
         return if reasons.is_empty() { Ok(Choice::default()) } else { Err(reasons) };
@@ -84,6 +85,20 @@ fn is_lazy(d: &DiskSpec) -> bool {
 /// DSK-04.
 fn no_lazy(s: &StoreView) -> Reason {
     Reason::DataStore { data_store: s.name.clone(), why: "has no lazy thick disks, because its file server reserves no space".into() }
+}
+
+/// Reasons against copying disks from where they lie: the host must see it. That of a local one is [`crate::place`]'s.
+fn unreadable(host: &HostView, stores: &[StoreView], spec: &VmSpec) -> Vec<Reason> {
+    let mut from: Vec<DataStoreId> = spec.disks.iter().filter_map(|d| d.copy_of.as_ref()?.store).collect();
+    from.sort();
+    from.dedup();
+    let problem = |id: &DataStoreId| {
+        let seen = host.stores.iter().find(|s| s.id == *id);
+        let why = seen.map_or_else(|| Some("the host has not looked at it yet".into()), |s| s.problem.clone())?;
+        let name = stores.iter().find(|s| s.id == *id).map_or_else(|| "?".into(), |s| s.name.clone());
+        Some(Reason::DataStore { data_store: name, why })
+    };
+    from.iter().filter_map(problem).collect()
 }
 
 /// Chooses one data store for all disks that go anywhere, so that a VM is not scattered. `taken` is what its other disks
@@ -251,6 +266,21 @@ mod tests {
         assert!(judge(&h, &stores, &s, &[]).unwrap_err()[0].text().contains("no lazy thick"));
         s.disks[0].provisioning = Provisioning::ThickEager;
         assert!(judge(&h, &stores, &s, &[]).is_ok());
+    }
+
+    /// A copy is read where its source lies, whatever becomes of new disks there.
+    #[test]
+    fn a_host_that_does_not_see_the_source_copies_nothing() {
+        let mut h = host(1, 64);
+        let mut stores = [store(1, "local-h1", DataStoreKind::Local), store(10, "nas", DataStoreKind::SharedNas)];
+        let mut s = spec(&[(5, 10, None)]);
+        let copy = serde_json::json!({"vm": Uuid::from_u128(50), "disk": Uuid::from_u128(51), "store": Uuid::from_u128(10), "files": [null]});
+        s.disks[0].copy_of = Some(serde_json::from_value(copy).unwrap());
+        let refused = judge(&h, &stores, &s, &ids(&[5])).unwrap_err();
+        assert_eq!(refused.iter().map(Reason::text).collect::<Vec<_>>(), ["data store nas: the host has not looked at it yet"]);
+        h.stores = vec![seen(10, 900)];
+        stores[1].closed = Some("is in maintenance".into());
+        assert_eq!(judge(&h, &stores, &s, &ids(&[5])).map(|c| c.store), Ok(None), "a store that takes no disk any more can be read");
     }
 
     #[test]

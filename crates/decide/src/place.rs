@@ -76,6 +76,8 @@ pub struct Request<'a> {
     pub anywhere: &'a [DiskId],
     /// The host somebody chose.
     pub host: Option<HostId>,
+    /// For a clone of disks on a local data store: their host, and the name of what has them. Nowhere else can it go.
+    pub source: Option<(HostId, &'a str)>,
     /// How to choose otherwise.
     pub policy: Policy,
 }
@@ -150,6 +152,9 @@ pub fn place(view: &View, request: &Request<'_>) -> Result<Placement, Error> {
     let mut refusals = Vec::new();
     for h in view.hosts.iter().filter(|h| request.host.is_none_or(|wanted| wanted == h.id)) {
         let mut reasons = h.reasons_against(request.spec, request.networks);
+        if let Some((_, source)) = request.source.filter(|(there, _)| *there != h.id) {
+            reasons.push(Reason::DisksElsewhere { source: source.into() });
+        }
         // Disks are thin: a data store refuses only what could never fit, its alarms watch the rest.
         match data_stores::judge(h, &view.stores, request.spec, request.anywhere) {
             Ok(choice) if reasons.is_empty() => fits.push((h, choice)),
@@ -173,6 +178,9 @@ pub fn place(view: &View, request: &Request<'_>) -> Result<Placement, Error> {
 fn why(chosen: &HostView, fits: usize, hosts: usize, request: &Request<'_>) -> String {
     if request.host.is_some() {
         return format!("{} was asked for and fits", chosen.name);
+    }
+    if let Some((_, source)) = request.source {
+        return format!("the disks of {source} lie on {}", chosen.name);
     }
     match request.policy {
         _ if hosts == 1 => format!("{} is the only host and fits", chosen.name),
@@ -207,6 +215,7 @@ fn smallest_change(refusals: &[HostRefusal]) -> Option<String> {
         Reason::Memory { .. } => 2,
         Reason::Vcpus { .. } | Reason::NoKvm | Reason::NoFirmware | Reason::Storage { .. } => 3,
         Reason::Network { .. } | Reason::DataStore { .. } => 4,
+        Reason::DisksElsewhere { .. } => 16,
         Reason::NotUp { .. } => 8,
     };
     let best = refusals.iter().min_by_key(|r| r.reasons.iter().map(cost).sum::<i32>())?;
@@ -223,6 +232,7 @@ fn smallest_change(refusals: &[HostRefusal]) -> Option<String> {
             Reason::DataStore { data_store, why } => format!("mend data store {data_store} ({why})"),
             Reason::Storage { needed_bytes, free_bytes } => format!("free {} of disk space there", human(needed_bytes - free_bytes)),
             Reason::NotUp { .. } => "bring it back: check its virga-agent and network".to_string(),
+            Reason::DisksElsewhere { source } => format!("let Virga choose the host, or have a copy of {source} there"),
         })
         .collect();
     Some(format!("Smallest change that would work, on {}: {}.", best.host_name, steps.join("; ")))
@@ -258,7 +268,7 @@ pub(crate) mod tests {
     }
 
     fn request(spec: &VmSpec) -> Request<'_> {
-        Request { spec, networks: &[], anywhere: &[], host: None, policy: Policy::LoadBalance }
+        Request { spec, networks: &[], anywhere: &[], host: None, source: None, policy: Policy::LoadBalance }
     }
 
     #[test]

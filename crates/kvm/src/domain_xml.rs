@@ -1,7 +1,9 @@
 //! A VM's specification as a libvirt domain.
 
+use crate::clone::Link;
 use crate::paths::{Paths, disk_format, text};
 use crate::xml::El;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use virga_model::cloud_init::CloudInit;
 use virga_model::disk::{Discard, DiskLimits, Sharing};
@@ -39,6 +41,8 @@ pub struct HostView {
     pub address_bits: u32,
     /// Files of layers that wait to be merged and still hold something.
     pub pending: Vec<(DiskId, LayerId)>,
+    /// For each disk that stands on another VM's: the files below its base.
+    pub below: BTreeMap<DiskId, Vec<Link>>,
 }
 
 /// The two chipsets there are; they differ in the bus of optical drives and in hot plug.
@@ -207,7 +211,8 @@ fn devices(order: &VmOrder, host: &HostView, chipset: Chipset) -> Result<El, Err
     let mut disks = Vec::new();
     for d in &spec.disks {
         let place = place_disk(d.bus, chipset, &mut slots);
-        disks.push(disk(order, &host.paths, &host.pending, d, &place)?);
+        let below = host.below.get(&d.id).map(Vec::as_slice).unwrap_or_default();
+        disks.push(disk(order, &host.paths, (&host.pending, below), d, &place)?);
     }
     let mut cdroms = Vec::new();
     for c in &spec.cdroms {
@@ -346,11 +351,12 @@ pub fn is_direct(cache: DiskCache) -> bool {
     matches!(cache, DiskCache::None | DiskCache::Directsync)
 }
 
-/// A disk.
+/// A disk. `files`: those of layers that wait to be merged, and those below its base, where it stands on another VM's.
 ///
 /// # Errors
 /// `Invalid` when the order does not describe the disk's image.
-pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &DiskSpec, place: &Place) -> Result<El, Error> {
+pub fn disk(order: &VmOrder, paths: &Paths, files: (&[(DiskId, LayerId)], &[Link]), d: &DiskSpec, place: &Place) -> Result<El, Error> {
+    let (pending, below) = files;
     let cache = match d.cache {
         DiskCache::None => "none",
         DiskCache::Directsync => "directsync",
@@ -379,6 +385,13 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
                 .child(El::new("backingStore"))
         }
     };
+    for link in below.iter().rev() {
+        backing = El::new("backingStore")
+            .attr("type", "file")
+            .child(El::new("format").attr("type", link.format))
+            .child(El::new("source").attr("file", text(&link.path)?))
+            .child(backing);
+    }
     for layer in chain {
         let below = root.disk(order.id, d, layer);
         backing = El::new("backingStore")
@@ -398,6 +411,9 @@ pub fn disk(order: &VmOrder, paths: &Paths, pending: &[(DiskId, LayerId)], d: &D
         .child(backing)
         .child(El::new("target").attr("dev", &place.dev).attr("bus", place.bus))
         .child(El::new("serial").text(serial));
+    // Nobody starts a template; should somebody do it outside Virga, then its disks stay as they are. Others cannot be told.
+    let guarded = order.spec.template && matches!(d.bus, DiskBus::Virtio | DiskBus::Scsi);
+    let e = if guarded { e.child(El::new("readonly")) } else { e };
     let e = if d.limits.is_none() { e } else { e.child(limits(&d.limits)) };
     let e = if d.sharing == Sharing::Shared { e.child(El::new("shareable")) } else { e };
     Ok(placed(e, place, d.id))

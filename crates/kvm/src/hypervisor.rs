@@ -219,6 +219,7 @@ fn define(conn: &Connect, order: &VmOrder, paths: &Paths) -> std::result::Result
         uefi: if order.spec.firmware == Firmware::Uefi { uefi() } else { None },
         address_bits: facts::address_bits(),
         pending: layers::pending(paths, order, &volumes::of_vm(paths, order.id)?, present.as_ref().map(definition).transpose()?.as_ref())?,
+        below: crate::clone::below(paths, order)?,
     };
     // Made once before anything is changed, so that a specification that is refused renames nothing.
     domain_xml::domain(order, &host)?;
@@ -354,6 +355,7 @@ impl Hypervisor for Kvm {
         crate::blocking(move || {
             files::vm_folder(&paths, prepared.id)?;
             files::check_direct(&paths, &prepared)?;
+            crate::clone::variables(&paths, &prepared)?;
             seed::write(&paths, &prepared, user)
         })
         .await?;

@@ -5,6 +5,7 @@
 //! networks without Virga's metadata are never touched.
 
 mod clock;
+pub mod clone;
 mod confine;
 mod console;
 mod convert;

@@ -94,7 +94,8 @@ fn attach_disk(d: &Domain, paths: &Paths, order: &VmOrder, disk: &DiskSpec) -> s
     }
     let there = volumes::of_vm(paths, order.id)?;
     let pending = layers::pending(paths, order, &there, None)?;
-    let xml = domain_xml::disk(order, paths, &pending, disk, &place)?.to_xml()?;
+    let below = crate::clone::below(paths, order)?.remove(&disk.id).unwrap_or_default();
+    let xml = domain_xml::disk(order, paths, (&pending, &below), disk, &place)?.to_xml()?;
     nodes::without_forgotten(d, || d.attach_device_flags(&xml, LIVE))
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use virga_agent::host::{NO_VM, StoredDisk, Volumes};
+use virga_model::clone::DiskOrigin;
 use virga_model::disk::{DiskFormat, Provisioning};
 use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::order::{ImageRef, Progress, VmOrder};
@@ -20,13 +21,13 @@ const LIMIT: &str = "--as=8589934592";
 
 /// What the header of a qcow2 file says.
 #[derive(Debug, PartialEq, Eq)]
-struct Header {
-    size_bytes: u64,
-    backing: Option<PathBuf>,
+pub(crate) struct Header {
+    pub(crate) size_bytes: u64,
+    pub(crate) backing: Option<PathBuf>,
 }
 
 /// Reads the header of a disk's file ourselves: the guest may have written anything into its disk, but not here.
-fn header(path: &Path) -> Result<Option<Header>> {
+pub(crate) fn header(path: &Path) -> Result<Option<Header>> {
     let cannot = |e: std::io::Error| files::failed("Cannot read", path, &e);
     let f = std::fs::File::open(path).map_err(cannot)?;
     let mut head = [0u8; 32];
@@ -75,7 +76,7 @@ pub struct Found {
 }
 
 /// Every disk file of every VM, on every data store in order.
-fn list(paths: &Paths) -> Result<Vec<Found>> {
+pub(crate) fn list(paths: &Paths) -> Result<Vec<Found>> {
     let mut out = Vec::new();
     for (store, root) in paths.roots() {
         out.extend(in_store(&root, store)?);
@@ -136,7 +137,7 @@ fn length(path: &Path) -> Result<Option<Header>> {
 }
 
 /// Disk and layer by a file's name.
-fn disk_and_layer(name: &str) -> Option<(DiskId, Option<LayerId>)> {
+pub(crate) fn disk_and_layer(name: &str) -> Option<(DiskId, Option<LayerId>)> {
     if let Some(disk) = name.strip_suffix(".raw") {
         return Some((disk.parse().ok()?, None));
     }
@@ -162,6 +163,53 @@ pub(crate) fn name_of(path: &Path) -> Option<&str> {
 
 /// Takes a temporary file away when it is not wanted any more.
 pub(crate) struct Temporary(pub(crate) PathBuf);
+
+impl Temporary {
+    /// A name beside `path` that nothing has: two who make the same disk do not disturb each other.
+    pub(crate) fn beside(path: &Path) -> Temporary {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Temporary(path.with_file_name(format!("{stem}.{}.new", uuid::Uuid::new_v4().simple())))
+    }
+}
+
+/// Removes what an agent that was killed left of this file.
+pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let unfinished = |n: &str| n.strip_prefix(&stem).and_then(|r| r.strip_suffix(".new")).is_some_and(|r| r.strip_prefix('.').is_some_and(|u| u.len() == 32));
+    for left in path.parent().map_or(Ok(Vec::new()), entries)?.iter().filter(|p| name_of(p).is_some_and(unfinished)) {
+        files::remove(left)?;
+    }
+    Ok(())
+}
+
+/// Gives a whole file its final name, for good. A file that is there stays as it is.
+pub(crate) async fn keep(new: Temporary, path: PathBuf) -> Result<()> {
+    blocking(move || {
+        let cannot = |e: std::io::Error| files::failed("Cannot keep", &path, &e);
+        let f = std::fs::File::open(&new.0).map_err(cannot)?;
+        f.set_permissions(std::fs::Permissions::from_mode(0o600)).and_then(|()| f.sync_all()).map_err(cannot)?;
+        // A link, not a rename: it never replaces a disk that somebody else made meanwhile.
+        match std::fs::hard_link(&new.0, &path) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(cannot)?,
+        }
+        path.parent().map_or(Ok(()), files::sync_folder)
+    })
+    .await
+}
+
+/// Grows a file of a disk that no guest has open, as its provisioning wants; one that is large enough is success.
+pub(crate) async fn grow(path: &Path, format: &str, disk: &DiskSpec, progress: Watch<'_>) -> Result<()> {
+    if format == "raw" {
+        let (path, p, size) = (path.to_path_buf(), disk.provisioning, disk.size_bytes);
+        return provision::watched(provision::TAKING, size, progress, move |meter| provision::extend(&path, p, size, meter)).await;
+    }
+    let seen = path.to_path_buf();
+    let Some(now) = blocking(move || header(&seen)).await? else {
+        return Err(Error::host(format!("The file {} is no qcow2 disk.", path.display())).with_hint("The disk may be damaged; restore it from a backup."));
+    };
+    resize(path, disk, now.size_bytes, progress).await
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
@@ -240,22 +288,9 @@ impl Kvm {
         }
         let folder = if path.parent() == Some(&*root.shared()) { root.shared() } else { root.vm(vm) };
         blocking(move || files::folder(&folder, 0o711)).await?;
-        // A name of its own, so that two who make the same disk do not disturb each other.
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let new = Temporary(path.with_file_name(format!("{stem}.{}.new", uuid::Uuid::new_v4().simple())));
+        let new = Temporary::beside(&path);
         write_new(&new.0, disk, content, progress).await?;
-        blocking(move || {
-            let cannot = |e: std::io::Error| files::failed("Cannot keep", &path, &e);
-            let f = std::fs::File::open(&new.0).map_err(cannot)?;
-            f.set_permissions(std::fs::Permissions::from_mode(0o600)).and_then(|()| f.sync_all()).map_err(cannot)?;
-            // A link, not a rename: it never replaces a disk that somebody else made meanwhile.
-            match std::fs::hard_link(&new.0, &path) {
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                other => other.map_err(cannot)?,
-            }
-            path.parent().map_or(Ok(()), files::sync_folder)
-        })
-        .await
+        keep(new, path).await
     }
 }
 
@@ -264,6 +299,14 @@ impl Volumes for Kvm {
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         let root = self.root(disk.store).await?;
         let path = root.disk(vm, disk, None);
+        if let Some(o) = disk.origin {
+            let base = root.disk_there(o.vm, o.disk, o.layer);
+            if !base.is_file() {
+                return Err(Error::host(format!("The file {} that a linked clone shall stand on is not there.", base.display()))
+                    .with_hint("Somebody removed it outside Virga; restore it from a backup."));
+            }
+            return self.make(&root, vm, path, disk, Content::On(&base, disk_format(&base)), progress).await;
+        }
         let Some(i) = image else { return self.make(&root, vm, path, disk, Content::Empty, progress).await };
         let base = root.image(i.id, i.format);
         if !base.is_file() {
@@ -288,17 +331,25 @@ impl Volumes for Kvm {
         self.make(&root, vm, root.disk(vm, disk, Some(layer)), disk, Content::On(&below, disk_format(&below)), &|_| ()).await
     }
 
+    async fn disk_copy(
+        &self,
+        vm: VmId,
+        disk: &DiskSpec,
+        to: Option<LayerId>,
+        from: Option<LayerId>,
+        image: Option<&ImageRef>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<()> {
+        self.copy_disk(vm, disk, to, from, image, progress).await
+    }
+
+    async fn standing_on(&self, vm: VmId) -> Result<Vec<(VmId, DiskOrigin)>> {
+        self.standing(vm).await
+    }
+
     async fn disk_grow(&self, vm: VmId, disk: &DiskSpec, layer: Option<LayerId>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         let path = self.root(disk.store).await?.disk(vm, disk, layer);
-        if disk_format(&path) == "raw" {
-            let (p, size) = (disk.provisioning, disk.size_bytes);
-            return provision::watched(provision::TAKING, size, progress, move |meter| provision::extend(&path, p, size, meter)).await;
-        }
-        let seen = path.clone();
-        let Some(now) = blocking(move || header(&seen)).await? else {
-            return Err(Error::host(format!("The file {} is no qcow2 disk.", path.display())).with_hint("The disk may be damaged; restore it from a backup."));
-        };
-        resize(&path, disk, now.size_bytes, progress).await
+        grow(&path, disk_format(&path), disk, progress).await
     }
 
     async fn disk_remove(&self, vm: VmId, store: Option<DataStoreId>, disk: DiskId, layer: Option<LayerId>) -> Result<()> {

@@ -41,6 +41,7 @@ pub mod system;
 pub mod task;
 pub mod task_api;
 pub mod task_new;
+pub mod template;
 pub mod token;
 pub mod user;
 pub mod view;

@@ -54,7 +54,7 @@ fn counting(condition: Option<&str>) -> Result<Page, Error> {
 /// # Errors
 /// What the database says.
 pub async fn count_vms(tx: &mut virga_store::Tx, condition: Option<&str>, visible: &Visible) -> Result<i64, Error> {
-    Ok(virga_store::vm::list(tx, &counting(condition)?, visible).await?.total.unwrap_or(0))
+    Ok(virga_store::vm::list(tx, &counting(condition)?, virga_store::vm::Listed::Vms, visible).await?.total.unwrap_or(0))
 }
 
 /// How many visible tasks have not ended.

@@ -147,8 +147,16 @@ async fn needed(tx: &mut Tx, task: &Task) -> Result<(Privilege, Target), Error> 
     Ok(match task.object {
         ObjectRef::Vm(id) => {
             let privilege = match task.kind {
-                TaskKind::VmCreate | TaskKind::VmDelete => Privilege::VmDelete,
-                TaskKind::VmEdit | TaskKind::VmExport | TaskKind::SnapshotCreate | TaskKind::SnapshotRevert | TaskKind::SnapshotDelete => Privilege::VmEdit,
+                TaskKind::VmCreate | TaskKind::VmClone | TaskKind::VmDelete => Privilege::VmDelete,
+                TaskKind::VmEdit
+                | TaskKind::VmExport
+                | TaskKind::SnapshotCreate
+                | TaskKind::SnapshotRevert
+                | TaskKind::SnapshotDelete
+                | TaskKind::VmFreeze
+                | TaskKind::VmConsolidate
+                | TaskKind::VmRefresh
+                | TaskKind::VmConvert => Privilege::VmEdit,
                 _ => Privilege::VmOperate,
             };
             let vm = virga_store::vm::get(tx, id).await?;

@@ -250,7 +250,7 @@ async fn owns_vms(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
         vm_hosts: Vec::new(),
     };
     let page = Page { limit: 1, ..Page::default() };
-    Ok(!virga_store::vm::list(tx, &page, &mine).await?.items.is_empty())
+    Ok(!virga_store::vm::list(tx, &page, virga_store::vm::Listed::All, &mine).await?.items.is_empty())
 }
 
 /// The roles that can be granted here, and what they allow.

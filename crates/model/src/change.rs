@@ -251,6 +251,7 @@ pub fn check_edit(from: &VmSpec, to: &VmSpec) -> Result<(), crate::Error> {
             c.that(d.format == o.format, format!("disks[{i}].format"), "cannot change; attach a new disk");
             c.that(d.store == o.store, format!("disks[{i}].store"), "the data store of a disk does not change by an edit; move the disk");
             c.that(d.image == o.image, format!("disks[{i}].image"), "the image of a disk cannot change; attach a new disk");
+            c.that(d.origin == o.origin, format!("disks[{i}].origin"), "what a disk stands on cannot change; attach a new disk");
         }
     }
     c.done()
@@ -276,6 +277,8 @@ mod tests {
             cache: DiskCache::None,
             mode: DiskMode::Dependent,
             limits: crate::disk::DiskLimits::default(),
+            origin: None,
+            copy_of: None,
             provisioning: Default::default(),
             format: Default::default(),
             discard: Default::default(),

@@ -69,6 +69,9 @@ pub struct Layers {
     /// The snapshot that the top stands on; the parent of the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotId>,
+    /// The base is the restore point of a linked clone in three levels: nothing is ever merged into it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub base_is_restore_point: bool,
     /// Snapshots whose stored memory lies beside the disks.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub memories: BTreeSet<SnapshotId>,
@@ -144,6 +147,12 @@ impl Layers {
         layer.filter(|l| self.since.get(&disk) != Some(l))
     }
 
+    /// The layer whose content lies last in a file of `disk`: the reverse of [`Layers::file_of`].
+    #[must_use]
+    pub fn layer_of(&self, disk: DiskId, file: Option<LayerId>) -> Option<LayerId> {
+        file.or_else(|| self.since.get(&disk).copied())
+    }
+
     /// A disk is made now.
     pub fn begin(&mut self, disk: DiskId) {
         if let Some(top) = self.top {
@@ -180,6 +189,23 @@ impl Layers {
         self.resume = None;
     }
 
+    /// Freezes the top and puts `layer` on it, so that clones can stand on what is frozen. No snapshot is taken.
+    pub fn freeze(&mut self, layer: LayerId) {
+        self.list.push(Layer { id: layer, parent: self.top, consistent: false, memory: None });
+        self.top = Some(layer);
+    }
+
+    /// Puts `layer` on the base, which is the restore point: what was written since goes, unless somebody in `frozen` needs
+    /// it (LC-14). A disk that came later keeps what it has.
+    pub fn refresh(&mut self, layer: LayerId, frozen: &BTreeSet<Option<LayerId>>) {
+        self.list.push(Layer { id: layer, parent: None, consistent: false, memory: None });
+        self.top = Some(layer);
+        self.snapshot = None;
+        self.tidy(frozen);
+        let Layers { list, since, .. } = self;
+        since.retain(|_, s| list.iter().any(|l| l.id == *s));
+    }
+
     /// Puts `layer` on the frozen `to` and goes on there. What was written since the last snapshot goes, unless a
     /// snapshot in `frozen` needs it.
     pub fn revert(&mut self, to: Option<LayerId>, layer: LayerId, snapshot: SnapshotId, frozen: &BTreeSet<Option<LayerId>>) -> Vec<Merge> {
@@ -197,7 +223,7 @@ impl Layers {
         let mut frozen = frozen.clone();
         let mut done = Vec::new();
         loop {
-            let spare = |l: Option<LayerId>| l != self.top && !frozen.contains(&l);
+            let spare = |l: Option<LayerId>| l != self.top && !frozen.contains(&l) && !(l.is_none() && self.base_is_restore_point);
             let children = |l: Option<LayerId>| self.list.iter().filter(|c| c.parent == l).map(|c| c.id).collect::<Vec<_>>();
             if let Some(at) = self.list.iter().position(|l| spare(Some(l.id)) && children(Some(l.id)).is_empty()) {
                 self.list.remove(at);

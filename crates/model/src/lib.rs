@@ -8,6 +8,7 @@
 //! `clippy.toml`.
 
 pub mod change;
+pub mod clone;
 pub mod cloud_init;
 pub mod data_store;
 pub mod disk;

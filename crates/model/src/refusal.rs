@@ -65,6 +65,11 @@ pub enum Reason {
         /// Bytes free.
         free_bytes: u64,
     },
+    /// The disks that a clone is made from lie on another host.
+    DisksElsewhere {
+        /// Name of the VM or template.
+        source: String,
+    },
 }
 
 impl Reason {
@@ -88,6 +93,7 @@ impl Reason {
             Reason::Storage { needed_bytes, free_bytes } => {
                 format!("not enough disk space: needs {}, has {} free", human(*needed_bytes), human(*free_bytes))
             }
+            Reason::DisksElsewhere { source } => format!("the disks of {source} lie on another host"),
         }
     }
 }

@@ -36,6 +36,16 @@ pub enum TaskKind {
     SnapshotRevert,
     /// Take a snapshot away; its data goes into its neighbours.
     SnapshotDelete,
+    /// Make a VM or template as a clone of another one.
+    VmClone,
+    /// Freeze what a VM has written, so that clones can be made of it.
+    VmFreeze,
+    /// Merge frozen layers of a VM that no clone and no snapshot needs any more.
+    VmConsolidate,
+    /// Bring a linked clone back to its restore point.
+    VmRefresh,
+    /// Make a template of a VM, or a VM of a template.
+    VmConvert,
     /// Make copies of a VM's disks for transport, or take them away.
     VmExport,
     /// Remove the VM and its disks.
@@ -56,7 +66,7 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// Every kind, for tests that must forget none.
-    pub const ALL: [TaskKind; 20] = [
+    pub const ALL: [TaskKind; 25] = [
         TaskKind::VmCreate,
         TaskKind::VmStart,
         TaskKind::VmStop,
@@ -69,6 +79,11 @@ impl TaskKind {
         TaskKind::SnapshotCreate,
         TaskKind::SnapshotRevert,
         TaskKind::SnapshotDelete,
+        TaskKind::VmClone,
+        TaskKind::VmFreeze,
+        TaskKind::VmConsolidate,
+        TaskKind::VmRefresh,
+        TaskKind::VmConvert,
         TaskKind::VmExport,
         TaskKind::VmDelete,
         TaskKind::VmRepair,
@@ -259,6 +274,9 @@ pub struct TaskDoc {
     /// For a task about a snapshot: which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<crate::SnapshotId>,
+    /// For a clone: what has to be frozen first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits: Option<Awaited>,
     /// For a task on a data store: the host that does it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<crate::HostId>,
@@ -287,6 +305,15 @@ pub enum Undo {
     Cancelled,
     /// It could not be done.
     Failed(Error),
+}
+
+/// What the task of a clone waits for: its source is freezing what it has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaited {
+    /// The source.
+    pub vm: crate::VmId,
+    /// The layer that it puts on what it freezes.
+    pub layer: crate::LayerId,
 }
 
 /// What a batch task knows of its work.

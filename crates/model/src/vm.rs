@@ -1,6 +1,7 @@
 //! A virtual machine: what was asked for (`spec`, `desired`), what is true (`observed`), and the generation
 //! that orders the two.
 
+use crate::clone::{DiskCopy, DiskOrigin};
 use crate::cloud_init::CloudInit;
 use crate::disk::{Discard, DiskFormat, DiskLimits, DiskWork, DiskWorkDone, Erase, Provisioning, Sharing};
 use crate::error::{Check, Error};
@@ -61,6 +62,9 @@ pub struct VmSpec {
     /// What snapshots have frozen of the disks, and what is written now. Only snapshots change it.
     #[serde(default, skip_serializing_if = "Layers::is_plain")]
     pub layers: Layers,
+    /// It is a template: VMs are made from it, it is never started, and its disks are never written (TPL-01).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
     /// Disks that were detached and keep their data, until they are attached again or removed (DSK-20).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detached: Vec<DiskSpec>,
@@ -172,6 +176,12 @@ pub struct DiskSpec {
     /// How much it may do (QOS-08).
     #[serde(default, skip_serializing_if = "DiskLimits::is_none")]
     pub limits: DiskLimits,
+    /// For a linked clone: the file of another VM that this disk stands on. Only cloning sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<DiskOrigin>,
+    /// While it is made: whose content it begins with. Only cloning sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<DiskCopy>,
     /// When it takes its space (DSK-02 to DSK-05).
     #[serde(default)]
     pub provisioning: Provisioning,
@@ -739,6 +749,7 @@ mod tests {
             cdroms: vec![],
             cloud_init: None,
             layers: Layers::default(),
+            template: false,
             detached: vec![],
             disk_work: DiskWork::default(),
             export: None,

@@ -2,15 +2,21 @@
 //! a snapshot must read against what it does read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use virga_agent::host::{Result, StoredDisk};
+use virga_agent::host::{NO_VM, Result, StoredDisk};
+use virga_model::clone::DiskOrigin;
+use virga_model::disk::{Provisioning, Sharing};
 use virga_model::layer::{Layer, Merge, SESSION};
-use virga_model::order::VmOrder;
+use virga_model::order::{ImageRef, Progress, VmOrder};
 use virga_model::snapshot::StoredMemory;
-use virga_model::vm::{DiskMode, VmState};
-use virga_model::{DiskId, Error, LayerId, SnapshotId, VmId};
+use virga_model::vm::{DiskMode, DiskSpec, VmState};
+use virga_model::{DataStoreId, DiskId, Error, LayerId, SnapshotId, VmId};
 
 use crate::SimHost;
-use crate::host::World;
+use crate::host::{STEP_MS, World};
+
+/// Steps in which a disk is copied, and the simulated milliseconds of each.
+const COPY_STEPS: u64 = 4;
+const COPY_MS: u64 = 500;
 
 /// A file: the disk, and the layer above its base.
 pub(crate) type Key = (DiskId, Option<LayerId>);
@@ -21,6 +27,8 @@ pub(crate) struct SimFile {
     pub(crate) stored: StoredDisk,
     /// For a layer: the one that it stands on.
     pub(crate) below: Option<LayerId>,
+    /// For the base of a linked clone: the file of another VM that it stands on.
+    pub(crate) origin: Option<Key>,
     /// Numbers that guests wrote into it.
     pub(crate) written: BTreeSet<u64>,
     /// It takes its whole size from the store.
@@ -29,27 +37,73 @@ pub(crate) struct SimFile {
 
 impl SimFile {
     pub(crate) fn new(stored: StoredDisk, below: Option<LayerId>) -> SimFile {
-        SimFile { stored, below, written: BTreeSet::new(), thick: false }
+        SimFile { stored, below, origin: None, written: BTreeSet::new(), thick: false }
     }
 }
 
 impl World {
-    /// The layers from a file down to the base.
-    fn chain(&self, disk: DiskId, mut layer: Option<LayerId>) -> Vec<Option<LayerId>> {
-        let mut out = vec![layer];
-        while let Some(f) = layer.and_then(|_| self.files.get(&(disk, layer))) {
-            layer = f.below;
-            if out.contains(&layer) {
+    /// The files from one down to the last that it stands on.
+    fn chain(&self, disk: DiskId, layer: Option<LayerId>) -> Vec<Key> {
+        let mut at = (disk, layer);
+        let mut out = vec![at];
+        while let Some(f) = self.files.get(&at) {
+            at = match (at.1, f.origin) {
+                (Some(_), _) => (at.0, f.below),
+                (None, Some(origin)) => origin,
+                (None, None) => break,
+            };
+            if out.contains(&at) {
                 break;
             }
-            out.push(layer);
+            out.push(at);
         }
         out
     }
 
+    /// Makes a disk's file as a copy of another disk's.
+    pub(crate) fn copy_file(&mut self, vm: VmId, disk: &DiskSpec, to: Option<LayerId>, from: Option<LayerId>) -> Result<()> {
+        let Some(copy) = &disk.copy_of else { return Err(Error::internal("The disk is no copy.")) };
+        let whole = self.foreign.get(&(copy.disk, from));
+        let own = self.files.get(&(copy.disk, from)).map(|f| &f.written);
+        let Some(source) = own.or(whole) else { return Err(Error::host("The file that is to be copied is not there.")) };
+        // A difference holds what the files of the source above the common parent hold.
+        let common = disk.origin.map(|o| (o.disk, o.layer));
+        let mut written = source.clone();
+        let above = self.chain(copy.disk, from).into_iter().take_while(|k| copy.whole || (Some(*k) != common && (to.is_none() || k.1.is_some())));
+        written.extend(above.flat_map(|k| self.content(k)));
+        let stored = StoredDisk { id: disk.id, vm, layer: to, store: disk.store, size_bytes: disk.size_bytes };
+        let origin = if to.is_none() { common } else { None };
+        self.files.entry((disk.id, to)).or_insert(SimFile { written, origin, ..SimFile::new(stored, None) });
+        Ok(())
+    }
+
+    /// What a file holds itself; of another machine's, what it reads as.
+    fn content(&self, key: Key) -> Vec<u64> {
+        let own = self.files.get(&key).map(|f| &f.written);
+        own.or_else(|| self.foreign.get(&key)).into_iter().flatten().copied().collect()
+    }
+
+    /// What a file of a shared folder reads as.
+    pub(crate) fn shared_content(&self, store: Option<DataStoreId>, key: Key) -> Option<BTreeSet<u64>> {
+        let found = self.files.get(&key).is_some_and(|f| f.stored.store == store);
+        found.then(|| self.reads(key.0, key.1))
+    }
+
+    /// The files of a VM.
+    pub(crate) fn files_of(&self, vm: VmId) -> BTreeSet<Key> {
+        self.files.iter().filter(|(_, f)| f.stored.vm == vm).map(|(k, _)| *k).collect()
+    }
+
+    /// The files of other VMs that stand on these of `vm`.
+    pub(crate) fn standing_on(&self, vm: VmId, files: &BTreeSet<Key>) -> Vec<(VmId, DiskOrigin)> {
+        let of = |k: &Key| files.contains(k);
+        let found = self.files.values().filter(|f| f.stored.vm != vm).filter_map(|f| Some((f.stored.vm, f.origin.filter(of)?)));
+        found.map(|(child, (disk, layer))| (child, DiskOrigin { vm, disk, layer })).collect()
+    }
+
     /// What a disk reads as from this file down.
     fn reads(&self, disk: DiskId, layer: Option<LayerId>) -> BTreeSet<u64> {
-        self.chain(disk, layer).iter().filter_map(|l| self.files.get(&(disk, *l))).flat_map(|f| f.written.iter().copied()).collect()
+        self.chain(disk, layer).into_iter().flat_map(|k| self.content(k)).collect()
     }
 
     /// The file that each disk of a definition begins with.
@@ -120,7 +174,7 @@ impl World {
         let stale = match (&domain, running) {
             (_, Some(d)) => {
                 let chain = chain_of(self, d.writes.get(&disk));
-                !chain.contains(&upper.1) && chain.contains(&lower.1)
+                !chain.contains(&upper) && chain.contains(&lower)
             }
             (Some(d), None) => d.defined_tops.get(&disk) == Some(&lower.1),
             (None, None) => false,
@@ -152,12 +206,82 @@ impl World {
     pub(crate) fn is_open(&self, vm: VmId, key: Key) -> bool {
         self.domains.get(&vm).is_some_and(|d| {
             let runs = !matches!(d.state, VmState::Stopped | VmState::Hibernated);
-            runs && d.writes.get(&key.0).is_some_and(|top| self.chain(key.0, *top).contains(&key.1))
+            runs && d.writes.get(&key.0).is_some_and(|top| self.chain(key.0, *top).contains(&key))
         })
     }
 }
 
 impl SimHost {
+    /// See [`virga_agent::host::Volumes::disk_ensure`].
+    pub(crate) async fn make_disk(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
+        let thick = disk.provisioning != Provisioning::Thin;
+        if thick {
+            progress(Progress { step: "taking the space of the disk".into(), done: 0, total: disk.size_bytes, unit: "bytes".into() });
+        }
+        self.clock.sleep_ms(STEP_MS).await;
+        self.store_usable(disk.store, disk.size_bytes).await?;
+        let cached = self.cached(disk.store)?;
+        let origin = disk.origin.map(|o| (o.disk, o.layer));
+        if let Some(key) = origin {
+            self.fetch_file(disk.store, key);
+        }
+        let mut w = self.world();
+        if let Some(why) = &w.faults.disk_fails {
+            return Err(Error::host(why.clone()));
+        }
+        if disk.store.is_none() && w.faults.store_full && !w.files.contains_key(&(disk.id, None)) {
+            return Err(
+                Error::host("The disk could not be made: no space left on the store.").with_hint("Free space on the host's store, or choose another host.")
+            );
+        }
+        if image.is_some_and(|i| !cached.contains(&i.id)) {
+            return Err(Error::internal("The image is not in the cache."));
+        }
+        if origin.is_some_and(|o| !w.files.contains_key(&o) && !w.foreign.contains_key(&o)) {
+            return Err(Error::host("The file that a disk shall stand on is not there."));
+        }
+        let vm = if disk.sharing == Sharing::Shared { NO_VM } else { vm };
+        let stored = StoredDisk { id: disk.id, vm, layer: None, store: disk.store, size_bytes: disk.size_bytes };
+        w.files.entry((disk.id, None)).or_insert_with(|| SimFile { thick, origin, ..SimFile::new(stored, None) });
+        drop(w);
+        self.take_room(disk.store, disk.id, disk.size_bytes);
+        Ok(())
+    }
+
+    /// See [`virga_agent::host::Volumes::disk_copy`]: `(to, from)` are the layers.
+    pub(crate) async fn copy_disk(
+        &self,
+        vm: VmId,
+        disk: &DiskSpec,
+        (to, from): (Option<LayerId>, Option<LayerId>),
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<()> {
+        for done in 0..COPY_STEPS {
+            let part = disk.size_bytes / COPY_STEPS;
+            progress(Progress { step: "copying disks".into(), done: done * part, total: disk.size_bytes, unit: "bytes".into() });
+            self.clock.sleep_ms(COPY_MS).await;
+        }
+        self.store_usable(disk.store, disk.size_bytes).await?;
+        if let Some(copy) = &disk.copy_of {
+            self.store_usable(copy.store, 0).await?;
+            self.fetch_file(copy.store, (copy.disk, from));
+        }
+        let mut w = self.world();
+        if let Some(why) = &w.faults.disk_fails {
+            return Err(Error::host(why.clone()));
+        }
+        if disk.store.is_none() && w.faults.store_full && !w.files.contains_key(&(disk.id, to)) {
+            return Err(Error::host("The disk could not be copied: no space left on the store.").with_hint("Free space on the host's store."));
+        }
+        w.copy_file(vm, disk, to, from)?;
+        drop(w);
+        if to.is_none() {
+            self.take_room(disk.store, disk.id, disk.size_bytes);
+        }
+        self.note(format!("disk_copy {vm} {}", disk.id));
+        Ok(())
+    }
+
     /// The running guest writes a number of its own into each of its disks.
     pub fn guest_writes(&self, vm: VmId) {
         self.world().guest_writes(vm);

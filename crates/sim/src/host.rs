@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
-use virga_agent::host::{Asked, Clock, Domain, Domains, Duplex, Facts, Hypervisor, NO_VM, Networks, Result, Started, StoredDisk, Volumes};
+use virga_agent::host::{Asked, Clock, Domain, Domains, Duplex, Facts, Hypervisor, Networks, Result, Started, StoredDisk, Volumes};
 use virga_model::change::Change;
-use virga_model::disk::{Provisioning, Sharing};
+use virga_model::clone::DiskOrigin;
 use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::host::{HostCpu, HostFacts};
 use virga_model::layer::{Layer, Merge};
@@ -24,7 +24,7 @@ use crate::stores::{Shares, StoreFault};
 use crate::{SimClock, console, life};
 
 /// Simulated milliseconds that a step takes.
-const STEP_MS: u64 = 50;
+pub(crate) const STEP_MS: u64 = 50;
 /// Simulated milliseconds from a start to an answering guest agent.
 const BOOT_MS: u64 = 4_000;
 /// Simulated milliseconds a guest takes to shut down.
@@ -109,6 +109,8 @@ struct Partial {
 pub(crate) struct World {
     pub(crate) domains: BTreeMap<VmId, SimDomain>,
     pub(crate) files: BTreeMap<Key, SimFile>,
+    /// What files of shared folders read as that other machines made and disks of this one stand on.
+    pub(crate) foreign: BTreeMap<Key, BTreeSet<u64>>,
     /// Stored memory of snapshots.
     pub(crate) memories: BTreeMap<(VmId, SnapshotId), u64>,
     /// The last number that a guest wrote.
@@ -222,6 +224,13 @@ impl SimHost {
     pub fn is_empty(&self) -> bool {
         let w = self.world();
         w.domains.is_empty() && w.files.is_empty() && w.memories.is_empty() && w.exports.count() == 0
+    }
+
+    /// Whether nothing of any VM is left but the files of this disk.
+    #[must_use]
+    pub fn holds_only(&self, disk: DiskId) -> bool {
+        let w = self.world();
+        w.domains.is_empty() && w.files.keys().all(|(d, _)| *d == disk)
     }
 
     pub(crate) fn bump(&self) {
@@ -551,31 +560,23 @@ impl Hypervisor for SimHost {
 #[async_trait]
 impl Volumes for SimHost {
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
-        let thick = disk.provisioning != Provisioning::Thin;
-        if thick {
-            progress(Progress { step: "taking the space of the disk".into(), done: 0, total: disk.size_bytes, unit: "bytes".into() });
-        }
-        self.clock.sleep_ms(STEP_MS).await;
-        self.store_usable(disk.store, disk.size_bytes).await?;
-        let cached = self.cached(disk.store)?;
-        let mut w = self.world();
-        if let Some(why) = &w.faults.disk_fails {
-            return Err(Error::host(why.clone()));
-        }
-        if disk.store.is_none() && w.faults.store_full && !w.files.contains_key(&(disk.id, None)) {
-            return Err(
-                Error::host("The disk could not be made: no space left on the store.").with_hint("Free space on the host's store, or choose another host.")
-            );
-        }
-        if image.is_some_and(|i| !cached.contains(&i.id)) {
-            return Err(Error::internal("The image is not in the cache."));
-        }
-        let vm = if disk.sharing == Sharing::Shared { NO_VM } else { vm };
-        let stored = StoredDisk { id: disk.id, vm, layer: None, store: disk.store, size_bytes: disk.size_bytes };
-        w.files.entry((disk.id, None)).or_insert_with(|| SimFile { thick, ..SimFile::new(stored, None) });
-        drop(w);
-        self.take_room(disk.store, disk.id, disk.size_bytes);
-        Ok(())
+        self.make_disk(vm, disk, image, progress).await
+    }
+
+    async fn disk_copy(
+        &self,
+        vm: VmId,
+        disk: &DiskSpec,
+        to: Option<LayerId>,
+        from: Option<LayerId>,
+        _image: Option<&ImageRef>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<()> {
+        self.copy_disk(vm, disk, (to, from), progress).await
+    }
+
+    async fn standing_on(&self, vm: VmId) -> Result<Vec<(VmId, DiskOrigin)>> {
+        Ok(self.standing_everywhere(vm))
     }
 
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {

@@ -22,6 +22,9 @@ pub struct Saved {
     /// Layers above the disks' bases: disk, VM, layer, the layer below, bytes as the guest sees them.
     #[serde(default)]
     layers: Vec<(DiskId, VmId, LayerId, Option<LayerId>, u64)>,
+    /// Bases of linked clones: disk, and the disk and layer that it stands on.
+    #[serde(default)]
+    origins: Vec<(DiskId, DiskId, Option<LayerId>)>,
     /// Disks that do not lie on the local store.
     #[serde(default)]
     stores: BTreeMap<DiskId, DataStoreId>,
@@ -52,6 +55,7 @@ impl SimHost {
             disks: w.files.values().filter(|f| f.stored.layer.is_none()).map(|f| (f.stored.id, f.stored.vm, f.stored.size_bytes)).collect(),
             stores: w.files.values().filter_map(|f| Some((f.stored.id, f.stored.store?))).collect(),
             layers: w.files.values().filter_map(|f| Some((f.stored.id, f.stored.vm, f.stored.layer?, f.below, f.stored.size_bytes))).collect(),
+            origins: w.files.values().filter_map(|f| f.origin.map(|(disk, layer)| (f.stored.id, disk, layer))).collect(),
             memories: w.memories.iter().map(|((v, s), m)| (*v, *s, *m)).collect(),
             images: w.images.iter().copied().collect(),
             networks: w.networks.iter().copied().collect(),
@@ -68,6 +72,11 @@ impl SimHost {
         };
         w.files = saved.disks.iter().map(|(id, vm, size)| file(*id, *vm, None, None, *size)).collect();
         w.files.extend(saved.layers.iter().map(|(id, vm, layer, below, size)| file(*id, *vm, Some(*layer), *below, *size)));
+        for (id, disk, layer) in &saved.origins {
+            if let Some(f) = w.files.get_mut(&(*id, None)) {
+                f.origin = Some((*disk, *layer));
+            }
+        }
         w.memories = saved.memories.iter().map(|(v, s, m)| ((*v, *s), *m)).collect();
         w.images = saved.images.iter().copied().collect();
         w.networks = saved.networks.iter().copied().collect();

@@ -4,13 +4,15 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use virga_agent::host::{Result, Stores};
+use virga_model::clone::DiskOrigin;
 use virga_model::data_store::{DataStoreSpec, Signature, StoreFact, StoreProblem};
 use virga_model::order::StoreRef;
-use virga_model::{DataStoreId, DiskId, Error, ImageId};
+use virga_model::{DataStoreId, DiskId, Error, ImageId, VmId};
 
 use crate::SimHost;
+use crate::files::Key;
 use crate::host::DISK_USE;
 
 /// Bytes of a simulated share.
@@ -45,11 +47,15 @@ struct Share {
 
 /// The shared folders that machines of one process see, by path. A path that nobody made is a folder without a signature.
 #[derive(Clone, Debug, Default)]
-pub struct Shares(Arc<Mutex<BTreeMap<String, Share>>>);
+pub struct Shares {
+    folders: Arc<Mutex<BTreeMap<String, Share>>>,
+    /// The machines that see them.
+    seers: Arc<Mutex<Vec<Weak<SimHost>>>>,
+}
 
 impl Shares {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Share>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes all room away, or gives it back.
@@ -73,7 +79,8 @@ fn path_of(spec: &DataStoreSpec) -> Option<String> {
 
 impl SimHost {
     /// Lets the machine see these shared folders instead of its own.
-    pub fn see(&self, shares: &Shares) {
+    pub fn see(self: &Arc<Self>, shares: &Shares) {
+        shares.seers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(self));
         *self.shares.lock().unwrap_or_else(PoisonError::into_inner) = shares.clone();
     }
 
@@ -81,6 +88,33 @@ impl SimHost {
     #[must_use]
     pub fn seen(&self) -> Shares {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The other machines that see the same folders.
+    fn others(&self) -> Vec<Arc<SimHost>> {
+        let all: Vec<_> = self.seen().seers.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+        all.into_iter().filter(|h| !std::ptr::eq(&raw const **h, self)).collect()
+    }
+
+    /// Learns what a file of a shared folder reads as that another machine made and nobody writes any more.
+    pub(crate) fn fetch_file(&self, store: Option<DataStoreId>, key: Key) {
+        if store.is_none() || self.world().files.contains_key(&key) {
+            return;
+        }
+        let content = self.others().iter().find_map(|h| h.world().shared_content(store, key));
+        if let Some(content) = content {
+            self.world().foreign.insert(key, content);
+        }
+    }
+
+    /// The files of other VMs that stand on files of this one, on whatever machine they are.
+    pub(crate) fn standing_everywhere(&self, vm: VmId) -> Vec<(VmId, DiskOrigin)> {
+        let files: BTreeSet<Key> = self.world().files_of(vm);
+        let mut out = self.world().standing_on(vm, &files);
+        for h in self.others() {
+            out.extend(h.world().standing_on(vm, &files));
+        }
+        out
     }
 
     fn path(&self, store: DataStoreId) -> Option<String> {

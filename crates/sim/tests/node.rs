@@ -120,6 +120,8 @@ fn order(n: u128, generation: i64, desired: Desired) -> VmOrder {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        origin: None,
+        copy_of: None,
         provisioning: Default::default(),
         format: Default::default(),
         discard: Default::default(),

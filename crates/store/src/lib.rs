@@ -27,6 +27,7 @@ mod visible;
 
 pub mod audit;
 pub mod audit_anchor;
+pub mod clone;
 pub mod data_store;
 pub mod dump;
 pub mod event;

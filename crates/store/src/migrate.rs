@@ -8,7 +8,7 @@ use crate::{Store, StoreError, Tx};
 use sha2::{Digest, Sha256};
 
 /// The scripts, oldest first.
-const SCRIPTS: [(i64, &str); 11] = [
+const SCRIPTS: [(i64, &str); 12] = [
     (1, include_str!("../migrations/0001_first.sql")),
     (2, include_str!("../migrations/0002_load.sql")),
     (3, include_str!("../migrations/0003_audit_anchor.sql")),
@@ -20,6 +20,7 @@ const SCRIPTS: [(i64, &str); 11] = [
     (9, include_str!("../migrations/0009_data_store.sql")),
     (10, include_str!("../migrations/0010_snapshot_memory.sql")),
     (11, include_str!("../migrations/0011_schedule.sql")),
+    (12, include_str!("../migrations/0012_clone.sql")),
 ];
 
 /// Newest version of the schema that this program knows.

@@ -150,6 +150,7 @@ fn columns(vm: &Vm) -> Result<Vec<Arg>, StoreError> {
         most(vm, VmSpec::host_memory_bytes),
         most(vm, VmSpec::disk_bytes),
         vm.host_memory_share(),
+        vm.spec.template,
         vm.id,
     ])
 }
@@ -162,8 +163,8 @@ fn columns(vm: &Vm) -> Result<Vec<Arg>, StoreError> {
 pub async fn insert(tx: &mut Tx, vm: &Vm) -> Result<(), StoreError> {
     let sql = "INSERT INTO vm (name, description, labels, owner_id, spec, former_spec, desired, stop_mode, generation, host_id, placement, observed, \
                created_at, updated_at, observed_state, observed_generation, settled, drift, ips, cpus, memory_bytes, need_vcpus, \
-               need_memory_bytes, need_disk_bytes, share_bytes, id) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)";
+               need_memory_bytes, need_disk_bytes, share_bytes, template, id) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
     tx.exec(sql, columns(vm)?).await?;
     write_side_tables(tx, vm).await?;
     weigh(tx, vm.host).await
@@ -179,7 +180,7 @@ pub async fn update(tx: &mut Tx, vm: &Vm, expected: i64) -> Result<(), StoreErro
     let sql = "UPDATE vm SET name = $1, description = $2, labels = $3, owner_id = $4, spec = $5, former_spec = $6, desired = $7, stop_mode = $8, \
                generation = $9, host_id = $10, placement = $11, observed = $12, created_at = $13, updated_at = $14, observed_state = $15, \
                observed_generation = $16, settled = $17, drift = $18, ips = $19, cpus = $20, memory_bytes = $21, need_vcpus = $22, \
-               need_memory_bytes = $23, need_disk_bytes = $24, share_bytes = $25, version = version + 1 WHERE id = $26 AND generation = $27";
+               need_memory_bytes = $23, need_disk_bytes = $24, share_bytes = $25, template = $26, version = version + 1 WHERE id = $27 AND generation = $28";
     let Some(row) = tx.opt("SELECT host_id, labels, spec, former_spec, share_bytes FROM vm WHERE id = $1", args![vm.id]).await? else {
         return Err(StoreError::Stale);
     };
@@ -267,7 +268,15 @@ async fn write_side_tables(tx: &mut Tx, vm: &Vm) -> Result<(), StoreError> {
     for mac in macs {
         tx.exec("INSERT INTO vm_mac (mac, vm_id) VALUES ($1, $2)", args![mac, vm.id]).await?;
     }
-    Ok(())
+    crate::clone::add(tx, vm).await
+}
+
+/// Whether a VM has a NIC with this address.
+///
+/// # Errors
+/// What the database says.
+pub async fn has_mac(tx: &mut Tx, mac: &str) -> Result<bool, StoreError> {
+    Ok(tx.opt("SELECT 1 AS n FROM vm_mac WHERE mac = $1", args![mac]).await?.is_some())
 }
 
 /// The VM with this id.
@@ -360,22 +369,43 @@ pub async fn delete(tx: &mut Tx, id: VmId) -> Result<bool, StoreError> {
     Ok(gone)
 }
 
+/// Which rows a list shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// VMs that are no templates.
+    Vms,
+    /// Templates only.
+    Templates,
+    /// Both.
+    All,
+}
+
+impl Listed {
+    fn condition(self) -> &'static str {
+        match self {
+            Listed::Vms => "vm.template = 0",
+            Listed::Templates => "vm.template = 1",
+            Listed::All => "1 = 1",
+        }
+    }
+}
+
 /// A page of VMs. Fields: `name`, `id`, `state` (observed), `desired`, `host`, `owner`, `cpus`, `memory`, `image`,
 /// `data_store`, `network`, `ip`, `settled`, `drift`, `created_at`, `updated_at`, `label.KEY`. All but `image`, `data_store`, `network` and labels
 /// can be sorted by.
 ///
 /// # Errors
 /// [`StoreError::Malformed`] for a wrong page, or what the database says.
-pub async fn list(tx: &mut Tx, page: &Page, visible: &Visible) -> Result<Paged<Vm>, StoreError> {
-    list::list(tx, &TABLE, page, |b| visible::vms(b, visible), read).await
+pub async fn list(tx: &mut Tx, page: &Page, listed: Listed, visible: &Visible) -> Result<Paged<Vm>, StoreError> {
+    list::list(tx, &TABLE, page, |b| format!("{} AND {}", listed.condition(), visible::vms(b, visible)), read).await
 }
 
-/// As [`list`], of the rows' states only.
+/// As [`list`], of the rows' states only, and without templates.
 ///
 /// # Errors
 /// As [`list`].
 pub async fn list_states(tx: &mut Tx, page: &Page, visible: &Visible) -> Result<Paged<RowState>, StoreError> {
-    list::list(tx, &STATES_TABLE, page, |b| visible::vms(b, visible), read_state).await
+    list::list(tx, &STATES_TABLE, page, |b| format!("{} AND {}", Listed::Vms.condition(), visible::vms(b, visible)), read_state).await
 }
 
 /// What was observed of a VM, as its row holds it; told from another observation without being read.
@@ -477,7 +507,7 @@ pub async fn unsettled(tx: &mut Tx, limit: u32) -> Result<Vec<Vm>, StoreError> {
     tx.all(sql, args![limit]).await?.iter().map(read).collect()
 }
 
-/// Ids of the visible VMs that a filter leaves, by id, at most `limit`: ask for one more than is allowed to notice that
+/// Ids of the visible VMs that a filter leaves, templates left out, by id, at most `limit`: ask for one more than is allowed to notice that
 /// there are too many.
 ///
 /// # Errors
@@ -487,6 +517,6 @@ pub async fn ids_matching(tx: &mut Tx, filter: &Filter, visible: &Visible, limit
     let scope = visible::vms(&mut b, visible);
     let condition = TABLE.fields.condition(&mut b, filter).map_err(|e| e.about("filter"))?;
     let limit = b.bind(limit);
-    let sql = format!("SELECT vm.id AS id FROM {} WHERE {scope} AND {condition} ORDER BY vm.id LIMIT {limit}", TABLE.from);
+    let sql = format!("SELECT vm.id AS id FROM {} WHERE {} AND {scope} AND {condition} ORDER BY vm.id LIMIT {limit}", TABLE.from, Listed::Vms.condition());
     tx.all(AssertSqlSafe(sql), b.done()).await?.iter().map(|r| r.id("id")).collect()
 }

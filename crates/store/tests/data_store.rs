@@ -88,7 +88,7 @@ async fn what_lies_on_a_data_store_is_counted_with_its_chain_and_keeps_it() {
         assert_eq!(data_store::used_by(&mut tx, id(70)).await.unwrap(), ["web"]);
         let kept = refused(&store, &mut tx, async |tx| data_store::delete(tx, id(70)).await).await;
         assert!(matches!(kept, StoreError::Reference), "{kept:?}");
-        let found = vm::list(&mut tx, &page("data_store = gold"), &all()).await.unwrap().items;
+        let found = vm::list(&mut tx, &page("data_store = gold"), vm::Listed::Vms, &all()).await.unwrap().items;
         assert_eq!(found.len(), 1);
         vm::delete(&mut tx, v.id).await.unwrap();
         assert!(data_store::used_by(&mut tx, id(70)).await.unwrap().is_empty());

@@ -125,7 +125,7 @@ async fn what_cannot_be_read_is_named() {
             ("cpus ~ 1", "texts only"),
             ("ip > 10.0.0.1", "no sense"),
         ] {
-            let e = vm::list(&mut tx, &page(filter), &all()).await.unwrap_err();
+            let e = vm::list(&mut tx, &page(filter), vm::Listed::All, &all()).await.unwrap_err();
             assert!(matches!(e, StoreError::Malformed(_)), "{filter}: {e:?}");
             let e = Error::from(e);
             assert!(e.code == ErrorCode::Malformed && e.to_string().contains(says), "{filter}: {e}");
@@ -141,7 +141,7 @@ async fn what_cannot_be_read_is_named() {
             Page { after: Some("e30".into()), ..Page::default() },
             Page { after: Some("x".repeat(10_000)), ..Page::default() },
         ] {
-            let e = vm::list(&mut tx, &bad, &all()).await.unwrap_err();
+            let e = vm::list(&mut tx, &bad, vm::Listed::All, &all()).await.unwrap_err();
             assert_eq!(Error::from(e).code, ErrorCode::Malformed, "{bad:?}");
         }
         assert_eq!(names(&mut tx, "", &all()).await.len(), 0, "a refused list request breaks nothing");
@@ -153,13 +153,13 @@ async fn a_token_fits_its_own_order_only() {
     for store in stores().await {
         let mut tx = store.write().await.unwrap();
         six(&mut tx).await;
-        let next = vm::list(&mut tx, &sorted("cpus", false, 2), &all()).await.unwrap().next;
+        let next = vm::list(&mut tx, &sorted("cpus", false, 2), vm::Listed::All, &all()).await.unwrap().next;
         assert!(next.is_some());
         for other in [sorted("cpus", true, 2), sorted("name", false, 2), sorted("memory", false, 2), Page::default()] {
-            let e = vm::list(&mut tx, &Page { after: next.clone(), ..other }, &all()).await.unwrap_err();
+            let e = vm::list(&mut tx, &Page { after: next.clone(), ..other }, vm::Listed::All, &all()).await.unwrap_err();
             assert_eq!(Error::from(e).code, ErrorCode::Malformed);
         }
-        assert!(vm::list(&mut tx, &Page { after: next, ..sorted("cpus", false, 2) }, &all()).await.is_ok());
+        assert!(vm::list(&mut tx, &Page { after: next, ..sorted("cpus", false, 2) }, vm::Listed::All, &all()).await.is_ok());
     }
 }
 
@@ -171,9 +171,9 @@ async fn limits_hold() {
         for n in 0..1100u128 {
             vm::insert(&mut tx, &vm_row(10_000 + n, &format!("x{n}"), anna())).await.unwrap();
         }
-        assert_eq!(vm::list(&mut tx, &sorted("name", false, 0), &all()).await.unwrap().items.len(), 1);
-        assert_eq!(vm::list(&mut tx, &sorted("name", false, u32::MAX), &all()).await.unwrap().items.len(), PAGE_MAX as usize);
-        let exact = vm::list(&mut tx, &Page { limit: 6, ..page("cpus > 0 and not name ~ x") }, &all()).await.unwrap();
+        assert_eq!(vm::list(&mut tx, &sorted("name", false, 0), vm::Listed::All, &all()).await.unwrap().items.len(), 1);
+        assert_eq!(vm::list(&mut tx, &sorted("name", false, u32::MAX), vm::Listed::All, &all()).await.unwrap().items.len(), PAGE_MAX as usize);
+        let exact = vm::list(&mut tx, &Page { limit: 6, ..page("cpus > 0 and not name ~ x") }, vm::Listed::All, &all()).await.unwrap();
         assert_eq!((exact.items.len(), exact.next), (5, None), "gammaX1 has an x");
     }
 }
@@ -183,7 +183,8 @@ async fn walk(store: &Store, field: &str, descending: bool, insert: bool) -> Vec
     let (mut seen, mut after, mut n) = (Vec::new(), None, 0u128);
     loop {
         let mut tx = store.write().await.unwrap();
-        let Paged { items, next, total } = vm::list(&mut tx, &Page { after, total: true, ..sorted(field, descending, 3) }, &all()).await.unwrap();
+        let Paged { items, next, total } =
+            vm::list(&mut tx, &Page { after, total: true, ..sorted(field, descending, 3) }, vm::Listed::All, &all()).await.unwrap();
         assert!(items.len() <= 3 && total.unwrap() >= 40);
         seen.extend(items.into_iter().map(|v| v.name));
         n += 1;

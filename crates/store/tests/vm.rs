@@ -268,7 +268,7 @@ async fn visibility_is_part_of_every_query() {
             assert_eq!(names(&mut tx, "name ~ a or not name ~ a", &visible).await, want);
             let f = parse("name ~ a or not name ~ a").unwrap();
             assert_eq!(vm::ids_matching(&mut tx, &f, &visible, 100).await.unwrap().len(), want.len());
-            let total = vm::list(&mut tx, &virga_store::Page { total: true, limit: 1, ..page("") }, &visible).await.unwrap().total;
+            let total = vm::list(&mut tx, &virga_store::Page { total: true, limit: 1, ..page("") }, vm::Listed::All, &visible).await.unwrap().total;
             assert_eq!(total, Some(want.len() as i64));
             for name in ["a1", "a2", "b1", "b2"] {
                 assert_eq!(vm::by_ref(&mut tx, name, &visible).await.unwrap().is_some(), want.contains(&name));

@@ -37,7 +37,7 @@ fn list(data: &[u8]) -> u64 {
     let (runtime, store) = store();
     runtime.block_on(async {
         let mut tx = store.read().await.expect("a transaction");
-        let vms = virga_store::vm::list(&mut tx, &page, &Visible::everything()).await;
+        let vms = virga_store::vm::list(&mut tx, &page, virga_store::vm::Listed::All, &Visible::everything()).await;
         let mut tx = store.read().await.expect("a transaction");
         let images = virga_store::image::list(&mut tx, &page).await;
         mark(&format!("{} {}", outcome(vms.map(|p| p.items.len())), outcome(images.map(|p| p.items.len()))))

@@ -12,6 +12,7 @@ import { schedule } from '../schedule/noun'
 import { session } from '../session/noun'
 import { system } from '../system/noun'
 import { task } from '../task/noun'
+import { template } from '../template/noun'
 import { token } from '../token/noun'
 import { user } from '../user/noun'
 import { vm } from '../vm/noun'
@@ -20,6 +21,7 @@ import type { Noun } from './noun'
 export const nouns: Noun[] = [
   overview,
   vm,
+  template,
   host,
   image,
   network,

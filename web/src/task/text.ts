@@ -57,6 +57,11 @@ export const en = {
   'kind.data_store_delete': 'Delete data store',
   'kind.snapshot_create': 'Take snapshot',
   'kind.snapshot_revert': 'Revert to snapshot',
+  'kind.vm_clone': 'Clone VM',
+  'kind.vm_freeze': 'Freeze disks for clones',
+  'kind.vm_consolidate': 'Merge layers',
+  'kind.vm_refresh': 'Back to the restore point',
+  'kind.vm_convert': 'Convert VM or template',
   'kind.snapshot_delete': 'Delete snapshot',
   'kind.vm_export': 'Export',
 }
@@ -120,6 +125,11 @@ export const zh: Record<keyof typeof en, string> = {
   'kind.data_store_delete': '删除数据存储',
   'kind.snapshot_create': '创建快照',
   'kind.snapshot_revert': '恢复到快照',
+  'kind.vm_clone': '克隆虚拟机',
+  'kind.vm_freeze': '为克隆冻结磁盘',
+  'kind.vm_consolidate': '合并层',
+  'kind.vm_refresh': '还原系统',
+  'kind.vm_convert': '转换虚拟机或模板',
   'kind.snapshot_delete': '删除快照',
   'kind.vm_export': '导出',
 }

@@ -19,6 +19,8 @@ export function reasonText(r: Reason, t: T): string {
       return t('vm.why.vcpus', { needed: r.needed, available: r.available })
     case 'network':
       return t('vm.why.network', { network: r.network, why: r.why })
+    case 'disks_elsewhere':
+      return t('vm.why.disks_elsewhere', { source: r.source })
     case 'data_store':
       return t('vm.why.data_store', { data_store: r.data_store, why: r.why })
     default:

@@ -2,13 +2,16 @@
 import {
   CaretRightOutlined,
   CodeOutlined,
+  CopyOutlined,
   DeleteOutlined,
   EditOutlined,
   ExportOutlined,
   PauseOutlined,
   PoweroffOutlined,
   ReloadOutlined,
+  RollbackOutlined,
   SafetyOutlined,
+  SnippetsOutlined,
   TagOutlined,
   ToolOutlined,
 } from '@ant-design/icons'
@@ -16,11 +19,14 @@ import { lazy, type ReactNode } from 'react'
 import { api } from '../api/client'
 import type { Schemas } from '../api/schema'
 import type { Key, T } from '../i18n'
+import { clone, isLinked } from '../template/api'
 import type { Action, Choices, Confirm } from '../ui/action'
 import { size } from '../ui/format'
 import { type PowerAction, power, stateOf, type Vm, type VmState } from './api'
 
 // Loaded when they are opened.
+const CloneDialog = lazy(() => import('../template/CloneDialog').then((m) => ({ default: m.CloneDialog })))
+const MakeTemplate = lazy(() => import('../template/CloneDialog').then((m) => ({ default: m.MakeTemplate })))
 const GrantDialog = lazy(() => import('../role/GrantDialog').then((m) => ({ default: m.GrantDialog })))
 const ExportDialog = lazy(() => import('./ExportDialog').then((m) => ({ default: m.ExportDialog })))
 const LabelsDialog = lazy(() => import('./LabelsDialog').then((m) => ({ default: m.LabelsDialog })))
@@ -251,6 +257,40 @@ const EDIT: Action<Vm>[] = [
     single: true,
     refused: busy,
     dialog: (v, close) => <LabelsDialog vm={v} close={close} />,
+  },
+  {
+    id: 'clone',
+    label: 'template.clone',
+    icon: <CopyOutlined />,
+    group: 2,
+    privilege: 'vm_edit',
+    single: true,
+    refused: busy,
+    dialog: (v, close) => (
+      <CloneDialog title={v.name} linked={isLinked(v.spec)} send={(body) => clone(v.id, body)} close={close} />
+    ),
+  },
+  {
+    id: 'template',
+    label: 'template.make',
+    icon: <SnippetsOutlined />,
+    group: 2,
+    privilege: 'vm_edit',
+    single: true,
+    refused: busy,
+    dialog: (v, close) => <MakeTemplate vm={v} off={stateOf(v) === 'stopped'} close={close} />,
+  },
+  {
+    id: 'refresh',
+    label: 'template.refresh',
+    icon: <RollbackOutlined />,
+    group: 2,
+    danger: true,
+    privilege: 'vm_edit',
+    single: true,
+    refused: (v) => busy(v) ?? (isLinked(v.spec) ? undefined : 'template.not.linked'),
+    confirm: (vms, t) => ({ text: t('template.refreshText', { names: names(vms, t) }) }),
+    run: (v) => api.post('/v1/vms/{vm}/refresh', { path: { vm: v.id } }),
   },
   {
     id: 'export',

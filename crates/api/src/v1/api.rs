@@ -544,6 +544,83 @@ pub trait VirgaApi {
         body: TypedBody<SnapshotRevert>,
     ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
 
+    /// Makes clones of a VM: full, linked, or of a linked clone.
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/clone", tags = ["vm"] }]
+    async fn vm_clone(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<CloneCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Cloned>>, Problem>;
+
+    /// Brings a linked clone back to its restore point: what it has written is gone.
+    #[endpoint { method = POST, path = "/v1/vms/{vm}/refresh", tags = ["vm"] }]
+    async fn vm_refresh(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<VmPath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Templates, by name.
+    #[endpoint { method = GET, path = "/v1/templates", tags = ["template"] }]
+    async fn template_list(rqctx: RequestContext<Self::Context>, query: Query<ListQuery>) -> Result<HttpResponseOk<PageBody<Template>>, Problem>;
+
+    /// Makes a template of a VM: as a copy, or by converting it.
+    #[endpoint { method = POST, path = "/v1/templates", tags = ["template"] }]
+    async fn template_create(
+        rqctx: RequestContext<Self::Context>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<TemplateCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Cloned>>, Problem>;
+
+    /// One template.
+    #[endpoint { method = GET, path = "/v1/templates/{template}", tags = ["template"] }]
+    async fn template_view(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<TemplatePath>,
+    ) -> Result<HttpResponseHeaders<HttpResponseOk<Template>, EtagHeaders>, Problem>;
+
+    /// Changes name, description or labels of a template.
+    #[endpoint { method = PATCH, path = "/v1/templates/{template}", tags = ["template"] }]
+    async fn template_update(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<TemplatePath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<TemplateUpdate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Deletes a template on which nothing stands.
+    #[endpoint { method = DELETE, path = "/v1/templates/{template}", tags = ["template"] }]
+    async fn template_delete(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<TemplatePath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
+    /// Makes VMs from a template.
+    #[endpoint { method = POST, path = "/v1/templates/{template}/deploy", tags = ["template"] }]
+    async fn template_deploy(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<TemplatePath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+        body: TypedBody<CloneCreate>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Cloned>>, Problem>;
+
+    /// Converts a template on which nothing stands into a VM, so that its content can be changed.
+    #[endpoint { method = POST, path = "/v1/templates/{template}/convert", tags = ["template"] }]
+    async fn template_convert(
+        rqctx: RequestContext<Self::Context>,
+        path: Path<TemplatePath>,
+        query: Query<DryRunQuery>,
+        headers: Header<ChangeHeaders>,
+    ) -> Result<HttpResponseHeaders<HttpResponseAccepted<Accepted>>, Problem>;
+
     /// Rates of a VM over the last minutes.
     #[endpoint { method = GET, path = "/v1/vms/{vm}/stats", tags = ["vm"] }]
     async fn vm_stats(rqctx: RequestContext<Self::Context>, path: Path<VmPath>) -> Result<HttpResponseOk<Stats>, Problem>;

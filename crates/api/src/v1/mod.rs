@@ -18,6 +18,7 @@ mod sent;
 mod session;
 mod snapshot;
 mod task;
+mod template;
 mod user;
 mod vm;
 
@@ -35,6 +36,7 @@ pub use sent::*;
 pub use session::*;
 pub use snapshot::*;
 pub use task::*;
+pub use template::*;
 pub use user::*;
 pub use vm::*;
 

@@ -1,5 +1,6 @@
 //! Virtual machines: lists and views here, one file for each group of verbs.
 
+pub(crate) mod clone;
 pub(crate) mod console;
 mod create;
 pub(crate) mod disk;
@@ -114,6 +115,10 @@ pub(crate) enum Command {
     /// Optical drives.
     #[command(subcommand)]
     Media(media::Command),
+    /// Make clones of a VM: full, linked, or of a linked clone.
+    Clone(Box<clone::Args>),
+    /// Bring a linked clone back to its restore point.
+    Refresh(clone::Refresh),
     /// Snapshots.
     #[command(subcommand, alias = "snapshots")]
     Snapshot(snapshot::Command),
@@ -170,6 +175,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result {
         Command::Disk(a) => disk::run(app, a).await,
         Command::Nic(a) => nic::run(app, a).await,
         Command::Media(a) => media::run(app, a).await,
+        Command::Clone(a) => clone::run(app, *a).await,
+        Command::Refresh(a) => clone::refresh(app, a).await,
         Command::Snapshot(a) => snapshot::run(app, a).await,
     }
 }

@@ -1,8 +1,8 @@
 //! What VMs are made of, as it is written on the command line: `20GiB,bus=scsi`, `nat,model=e1000`, `custom:Nehalem`.
 
 use crate::client::types::{
-    BootDevice, CloudInit, CpuMode, Discard, DiskBus, DiskCache, DiskCreate, DiskFormat, DiskLimits, DiskMode, Erase, Firmware, NicCreate, NicModel,
-    Provisioning, Sharing, SnapshotKind,
+    BootDevice, CloneForm, CloneKind, CloudInit, CpuMode, Discard, DiskBus, DiskCache, DiskCreate, DiskFormat, DiskLimits, DiskMode, Erase, Firmware,
+    NicCreate, NicModel, Provisioning, Sharing, SnapshotKind,
 };
 use crate::error::{Failure, Result};
 use crate::human;
@@ -21,6 +21,8 @@ macro_rules! word {
 word!(bus, DiskBus, "a bus", ["virtio", "scsi", "ide", "usb"]);
 word!(cache, DiskCache, "a cache mode", ["none", "directsync", "writeback", "writethrough"]);
 word!(disk_mode, DiskMode, "a disk mode", ["dependent", "independent_persistent", "independent_nonpersistent"]);
+word!(clone_kind, CloneKind, "a kind of clone", ["full", "linked", "normal", "fresh"]);
+word!(clone_form, CloneForm, "a form", ["two_level", "three_level"]);
 word!(provisioning, Provisioning, "provisioning", ["thin", "thick_lazy", "thick_eager"]);
 word!(disk_format, DiskFormat, "a disk format", ["qcow2", "raw"]);
 word!(discard, Discard, "a discard mode", ["off", "unmap"]);

@@ -43,6 +43,19 @@ pub struct Facts {
     pub holders: Vec<HostFact>,
     /// Children of a batch.
     pub children: Vec<Child>,
+    /// For a clone that waits for its source: how far that is.
+    pub source: Option<SourceFact>,
+}
+
+/// What the source of a clone has frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceFact {
+    /// It is at it.
+    Freezing,
+    /// The disks are frozen.
+    Frozen,
+    /// It was not done, or taken back.
+    Lost,
 }
 
 /// A host, as far as a task needs to know.
@@ -133,6 +146,8 @@ pub enum Write {
     /// The edit is done: forget the former specification. Where disks were detached or layers given up the generation grows, so that the
     /// host is told once more and only now removes their files: until here a cancel could still want them back.
     FinishEdit,
+    /// The copies are made: forget whose content the disks began with.
+    FinishCopy,
     /// The VM is gone from its host: remove its row.
     RemoveVm,
     /// The image is gone from the hosts: remove its row and content.
@@ -159,6 +174,7 @@ pub fn next(task: &Task, facts: &Facts, now: Time) -> Step {
         TaskKind::DataStoreDelete => data_store::delete(task, facts, now),
         TaskKind::VmReboot => vm::act(task, facts, now, Act::Reboot),
         TaskKind::VmReset => vm::act(task, facts, now, Act::Reset),
+        TaskKind::VmClone => vm::clone(task, facts, now),
         TaskKind::VmCreate
         | TaskKind::VmStart
         | TaskKind::VmStop
@@ -169,6 +185,10 @@ pub fn next(task: &Task, facts: &Facts, now: Time) -> Step {
         | TaskKind::SnapshotCreate
         | TaskKind::SnapshotRevert
         | TaskKind::SnapshotDelete
+        | TaskKind::VmFreeze
+        | TaskKind::VmConsolidate
+        | TaskKind::VmRefresh
+        | TaskKind::VmConvert
         | TaskKind::VmExport
         | TaskKind::VmDelete
         | TaskKind::VmRepair => vm::converge(task, facts, now),
@@ -201,6 +221,11 @@ pub fn point_of_no_return(kind: TaskKind) -> &'static str {
         TaskKind::SnapshotCreate => "when the disks are frozen",
         TaskKind::SnapshotRevert => "when the VM is at the snapshot",
         TaskKind::SnapshotDelete => "when the host was told: what is merged cannot be parted again",
+        TaskKind::VmClone => "when the clone is there (and runs, if that was asked)",
+        TaskKind::VmFreeze => "when the disks are frozen",
+        TaskKind::VmConsolidate => "when the host was told: what is merged cannot be parted again",
+        TaskKind::VmRefresh => "when the VM is at its restore point",
+        TaskKind::VmConvert => "when the host has taken the change",
         TaskKind::VmExport => "when the export is complete, or removed",
         TaskKind::VmDelete => "when the host was told",
         TaskKind::VmRepair => "never: it can be stopped at any time",

@@ -1,7 +1,7 @@
 //! Tasks on one VM. All but reboot and reset are one machine: bring the row to its host, look until the host has
 //! settled it, and on cancel or failure write the state from before and bring that about instead.
 
-use super::{Call, Facts, HostFact, POLL_MS, SILENT_HOST_PATIENCE_MS, Step, Write};
+use super::{Call, Facts, HostFact, POLL_MS, SILENT_HOST_PATIENCE_MS, SourceFact, Step, Write};
 use virga_model::host::HostState;
 use virga_model::order::Act;
 use virga_model::task::{Task, TaskKind, Undo};
@@ -45,6 +45,25 @@ pub(super) fn converge(task: &Task, facts: &Facts, now: Time) -> Step {
         None => waiting_for(task, vm).into(),
     };
     Step::Wait { ms: POLL_MS, why, progress: facts.progress.clone() }
+}
+
+/// A clone is made once its source has frozen what it is made from; from then on it is a VM that is made.
+pub(super) fn clone(task: &Task, facts: &Facts, now: Time) -> Step {
+    let told = facts.vm.as_ref().is_some_and(|vm| vm.observed.generation >= vm.generation);
+    if task.doc.undo.is_none() && !task.cancel && !told {
+        match (&facts.source, &facts.vm) {
+            (Some(SourceFact::Freezing), _) => {
+                return Step::Wait { ms: POLL_MS, why: "the disks of the source are being frozen".into(), progress: None };
+            }
+            (Some(SourceFact::Lost), Some(vm)) => {
+                let e = Error::conflict("The disks of the source were not frozen, so nothing could be made from them.")
+                    .with_hint("Look at the task that should have frozen them (vm_freeze), then clone again.");
+                return undo(task, vm, Undo::Failed(e), now);
+            }
+            _ => {}
+        }
+    }
+    converge(task, facts, now)
 }
 
 /// Reboot and reset: told once, known by the task's id.
@@ -95,7 +114,7 @@ fn is_reached(task: &Task, vm: &Vm) -> bool {
 fn past_no_return(task: &Task, vm: &Vm) -> bool {
     let told = vm.observed.generation >= vm.generation;
     match task.kind {
-        TaskKind::VmDelete | TaskKind::SnapshotDelete => told,
+        TaskKind::VmDelete | TaskKind::SnapshotDelete | TaskKind::VmConsolidate => told,
         TaskKind::VmStop => told && vm.stop_mode == StopMode::Force,
         kind => is_finished_edit(kind, vm),
     }
@@ -117,9 +136,9 @@ fn undo(task: &Task, vm: &Vm, why: Undo, now: Time) -> Step {
         d => d,
     };
     let (desired, former_spec) = match task.kind {
-        TaskKind::VmCreate => (Desired::Absent, false),
-        TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotDelete | TaskKind::VmExport => (vm.desired, true),
-        TaskKind::SnapshotRevert => (former, true),
+        TaskKind::VmCreate | TaskKind::VmClone => (Desired::Absent, false),
+        TaskKind::SnapshotRevert | TaskKind::VmRefresh => (former, true),
+        kind if is_edit(kind) => (vm.desired, true),
         // Reached by nothing else: repair has no former state and delete of a told host has no way back.
         TaskKind::VmRepair => (vm.desired, false),
         _ => (former, false),
@@ -129,7 +148,13 @@ fn undo(task: &Task, vm: &Vm, why: Undo, now: Time) -> Step {
 
 /// Whether the task changes the specification.
 fn is_edit(kind: TaskKind) -> bool {
-    matches!(kind, TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotRevert | TaskKind::SnapshotDelete | TaskKind::VmExport)
+    use TaskKind as K;
+    is_merge(kind) || matches!(kind, K::VmEdit | K::SnapshotCreate | K::SnapshotRevert | K::VmFreeze | K::VmRefresh | K::VmConvert | K::VmExport)
+}
+
+/// Whether the task is there to merge layers.
+fn is_merge(kind: TaskKind) -> bool {
+    matches!(kind, TaskKind::SnapshotDelete | TaskKind::VmConsolidate)
 }
 
 /// Whether the specification is changed for good, so that there is nothing to go back to: only files are tidied up still.
@@ -144,7 +169,7 @@ pub(super) fn host_failed(task: &Task, vm: &Vm, e: &Error, now: Time) -> Step {
         (Some(Undo::Failed(first)), _) => Step::Failed(Error { message: format!("{} Going back failed, too: {}", first.message, e.message), ..first.clone() }),
         (Some(Undo::Cancelled), _) => Step::Failed(Error { message: format!("The task was stopped, but going back failed: {}", e.message), ..e.clone() }),
         // What is merged half way cannot be parted again: the rows say what is to be, and asking anew goes on with it.
-        (None, TaskKind::SnapshotDelete) if past_no_return(task, vm) => {
+        (None, kind) if is_merge(kind) && past_no_return(task, vm) => {
             if vm.former_spec.is_some() {
                 Step::Write(Write::FinishEdit)
             } else {
@@ -176,6 +201,9 @@ fn settled(task: &Task, vm: &Vm, now: Time) -> Step {
     if vm.former_spec.is_some() || !vm.spec.disk_work.is_none() {
         return Step::Write(Write::FinishEdit);
     }
+    if vm.spec.disks.iter().any(|d| d.copy_of.is_some()) {
+        return Step::Write(Write::FinishCopy);
+    }
     match &task.doc.undo {
         // Nobody can take back that a guest was asked to shut down: if it goes down now, that shows as drift.
         Some(Undo::Cancelled) if task.kind == TaskKind::VmStop => {
@@ -184,7 +212,7 @@ fn settled(task: &Task, vm: &Vm, now: Time) -> Step {
         Some(Undo::Cancelled) => Step::Cancelled("Stopped; the VM is as before.".into()),
         Some(Undo::Failed(e)) => Step::Failed(e.clone()),
         None => match &vm.observed.merge_error {
-            Some(e) if task.kind == TaskKind::SnapshotDelete => Step::Failed(e.clone()),
+            Some(e) if is_merge(task.kind) => Step::Failed(e.clone()),
             _ => Step::Done(done_text(task, vm)),
         },
     }
@@ -203,6 +231,12 @@ fn done_text(task: &Task, vm: &Vm) -> String {
         TaskKind::SnapshotCreate => "The snapshot is taken.".into(),
         TaskKind::SnapshotRevert => format!("The VM is at the snapshot; it is {}.", vm.observed.state),
         TaskKind::SnapshotDelete => "The snapshot is deleted.".into(),
+        TaskKind::VmFreeze => "The disks are frozen for the clones.".into(),
+        TaskKind::VmConsolidate => "The layers that nothing needs are merged.".into(),
+        TaskKind::VmRefresh => format!("The VM is at its restore point; it is {}.", vm.observed.state),
+        TaskKind::VmConvert if vm.spec.template => "The VM is a template.".into(),
+        TaskKind::VmConvert => "The template is a VM.".into(),
+        TaskKind::VmClone if vm.spec.template => "The template is there.".into(),
         TaskKind::VmExport if vm.spec.export.is_some() => "The export is ready.".into(),
         TaskKind::VmExport => "The export is removed.".into(),
         _ => format!("The VM is {}.", vm.observed.state),
@@ -281,6 +315,11 @@ fn waiting_for(task: &Task, vm: &Vm) -> &'static str {
         TaskKind::SnapshotCreate if task.doc.undo.is_none() => return "the host freezes the disks",
         TaskKind::SnapshotRevert if task.doc.undo.is_none() => return "the host goes back to the snapshot",
         TaskKind::SnapshotDelete => return "the host merges what only the snapshot needs",
+        TaskKind::VmFreeze if task.doc.undo.is_none() => return "the host freezes the disks",
+        TaskKind::VmConsolidate => return "the host merges what no clone needs any more",
+        TaskKind::VmRefresh if task.doc.undo.is_none() => return "the host goes back to the restore point",
+        TaskKind::VmClone if task.doc.undo.is_none() => return "the host makes the clone",
+        TaskKind::VmConvert => return "the host converts the VM",
         TaskKind::VmExport if vm.spec.export.is_some() => return "the host copies the disks",
         TaskKind::VmExport => return "the host removes the export",
         TaskKind::VmEdit => return "the host changes the VM",

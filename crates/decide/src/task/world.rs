@@ -91,6 +91,14 @@ fn vm(desired: Desired, generation: i64, observed_state: VmState) -> Vm {
     }
 }
 
+/// A disk more, which is a copy of another VM's.
+fn with_copy(spec: &virga_model::vm::VmSpec) -> virga_model::vm::VmSpec {
+    let mut spec = spec.clone();
+    let copy = serde_json::json!({"vm": uuid(70), "disk": uuid(71), "files": [null], "whole": true});
+    spec.disks.push(serde_json::from_value(serde_json::json!({"id": uuid(72), "size_bytes": 1 << 30, "copy_of": copy})).unwrap());
+    spec
+}
+
 fn data_store(kind: TaskKind) -> Option<DataStore> {
     let state = match kind {
         TaskKind::DataStoreCreate => DataStoreState::Creating,
@@ -108,6 +116,10 @@ fn start(kind: TaskKind, fault: Fault) -> World {
     use VmState as S;
     let (vm, former) = match kind {
         TaskKind::VmCreate => (Some(vm(D::Running, 1, S::Absent)), None),
+        TaskKind::VmClone => {
+            let v = vm(D::Running, 1, S::Absent);
+            (Some(Vm { spec: with_copy(&v.spec), ..v }), None)
+        }
         TaskKind::VmStart => (Some(vm(D::Running, 5, S::Stopped)), Some(D::Stopped)),
         TaskKind::VmStop => (Some(Vm { stop_mode: StopMode::Graceful, ..vm(D::Stopped, 5, S::Running) }), Some(D::Running)),
         TaskKind::VmPause => (Some(vm(D::Paused, 5, S::Running)), Some(D::Running)),
@@ -116,13 +128,21 @@ fn start(kind: TaskKind, fault: Fault) -> World {
         TaskKind::VmReboot | TaskKind::VmReset => {
             (Some(Vm { observed: Observed { generation: 5, ..vm(D::Running, 5, S::Running).observed }, ..vm(D::Running, 5, S::Running) }), None)
         }
-        TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotDelete => {
+        TaskKind::VmEdit | TaskKind::SnapshotCreate | TaskKind::SnapshotDelete | TaskKind::VmFreeze | TaskKind::VmConsolidate => {
             let v = vm(D::Running, 5, S::Running);
             (Some(Vm { former_spec: Some(v.spec.clone()), ..v }), Some(D::Running))
         }
         TaskKind::SnapshotRevert => {
             let v = vm(D::Stopped, 5, S::Running);
             (Some(Vm { former_spec: Some(v.spec.clone()), ..v }), Some(D::Running))
+        }
+        TaskKind::VmRefresh => {
+            let v = vm(D::Running, 5, S::Running);
+            (Some(Vm { former_spec: Some(v.spec.clone()), ..v }), Some(D::Running))
+        }
+        TaskKind::VmConvert => {
+            let v = vm(D::Stopped, 5, S::Stopped);
+            (Some(Vm { former_spec: Some(v.spec.clone()), spec: with_copy(&v.spec), ..v }), Some(D::Stopped))
         }
         TaskKind::VmExport => {
             let v = vm(D::Stopped, 5, S::Stopped);
@@ -250,6 +270,7 @@ impl World {
             data_store: self.data_store.clone(),
             holders: self.holders.clone(),
             children: self.children.clone(),
+            source: None,
         }
     }
 
@@ -376,6 +397,11 @@ impl World {
                 vm.stop_mode = StopMode::Force;
                 vm.generation += 1;
             }
+            Write::FinishCopy => {
+                let vm = self.vm.as_mut().expect("there is a VM that was copied");
+                assert_eq!(self.node.generation, vm.generation, "the copies are there");
+                vm.spec.disks.iter_mut().for_each(|d| d.copy_of = None);
+            }
             Write::FinishEdit => {
                 let vm = self.vm.as_mut().expect("there is a VM that was edited");
                 vm.former_spec = None;
@@ -413,7 +439,7 @@ fn cancelled_at_every_step_leaves_the_old_state_or_the_new_one_and_nothing_betwe
             let end = w.run();
             assert!(matches!(end, Step::Done(_) | Step::Cancelled(_)), "{kind:?} at {at}: {end:?}");
             match (&w.vm, before) {
-                (None, _) if !matches!(kind, TaskKind::VmCreate | TaskKind::VmDelete) => assert!(super::vm_of(&w.task).is_none()),
+                (None, _) if !matches!(kind, TaskKind::VmCreate | TaskKind::VmClone | TaskKind::VmDelete) => assert!(super::vm_of(&w.task).is_none()),
                 (None, _) => assert_eq!(w.node.state, VmState::Absent, "{kind:?}: nothing is left on the host"),
                 (Some(vm), before) => {
                     assert!(vm.former_spec.is_none(), "{kind:?} at {at}: no edit is left half done");
@@ -434,7 +460,7 @@ fn a_failing_host_ends_every_kind_with_its_reason_and_the_old_state() {
             let end = w.run();
             let Step::Failed(e) = end else { panic!("{kind:?} {fault:?}: {end:?}") };
             assert_eq!(e.code, ErrorCode::HostFailed);
-            if kind == TaskKind::VmCreate && fault == Fault::HostFails {
+            if matches!(kind, TaskKind::VmCreate | TaskKind::VmClone) && fault == Fault::HostFails {
                 assert!(w.vm.is_none(), "a create that failed leaves nothing");
             }
         }
@@ -470,6 +496,19 @@ fn silence_is_waited_for_and_never_read_as_stopped() {
     let w = start(TaskKind::VmDelete, Fault::Nothing);
     let facts = Facts { host: Some(HostFact { state: HostState::Silent, ..host() }), ..w.facts() };
     assert!(matches!(next(&w.task, &facts, late), Step::Wait { .. }));
+}
+
+#[test]
+fn a_clone_waits_for_its_source_and_is_not_made_without() {
+    let w = start(TaskKind::VmClone, Fault::Nothing);
+    let facts = |source| Facts { source, ..w.facts() };
+    assert!(matches!(next(&w.task, &facts(Some(SourceFact::Freezing)), Time(0)), Step::Wait { .. }));
+    assert!(matches!(next(&w.task, &facts(Some(SourceFact::Frozen)), Time(0)), Step::Call(Call::EnsureVm)));
+    let lost = next(&w.task, &facts(Some(SourceFact::Lost)), Time(0));
+    assert!(matches!(lost, Step::Write(Write::Undo { why: Undo::Failed(_), desired: Desired::Absent, former_spec: false })), "{lost:?}");
+    // Whoever stops it waits for nothing.
+    let stopped = Task { cancel: true, ..w.task.clone() };
+    assert!(matches!(next(&stopped, &facts(Some(SourceFact::Freezing)), Time(0)), Step::Write(Write::Undo { .. })));
 }
 
 /// V12: a guest that was seen to be off has given its memory away. While nobody can say what it does, the way back of a stop

@@ -30,6 +30,8 @@ pub fn disk(n: u128, image: Option<u128>, bus: DiskBus, cache: DiskCache) -> Dis
         cache,
         mode: Default::default(),
         limits: Default::default(),
+        origin: None,
+        copy_of: None,
         provisioning: Default::default(),
         format: Default::default(),
         discard: Default::default(),
@@ -63,6 +65,7 @@ pub fn order(n: u128, name: &str) -> VmOrder {
         cdroms: vec![],
         cloud_init: None,
         layers: Default::default(),
+        template: false,
         detached: Vec::new(),
         disk_work: Default::default(),
         export: None,
@@ -93,6 +96,7 @@ pub fn host(name: &str) -> HostView {
         uefi: Some(("/usr/share/OVMF/OVMF_CODE_4M.fd".into(), "/usr/share/OVMF/OVMF_VARS_4M.fd".into())),
         address_bits: 46,
         pending: vec![],
+        below: Default::default(),
     }
 }
 

@@ -55,7 +55,8 @@ pub const SIGN_IN_RATE: (f64, f64) = (0.5, 20.0);
 pub const EXPENSIVE_RATE: (f64, f64) = (20.0, 200.0);
 
 /// Operations that take a token of [`EXPENSIVE_RATE`].
-pub const EXPENSIVE: [&str; 6] = ["vm_create", "vm_import", "vm_batch", "image_create", "image_upload", "image_fetch"];
+pub const EXPENSIVE: [&str; 9] =
+    ["vm_create", "vm_import", "vm_batch", "vm_clone", "template_create", "template_deploy", "image_create", "image_upload", "image_fetch"];
 /// Operations of the reserved lane.
 pub const RESERVED: [&str; 6] = ["ping", "metrics", "system_view", "session_create", "session_view", "session_delete"];
 /// Operations that mostly wait.

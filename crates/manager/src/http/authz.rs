@@ -23,6 +23,8 @@ pub enum Over {
     Anywhere,
     /// Over the whole installation.
     Installation,
+    /// Over the object, and to make VMs of the caller's own beside it: for what is made from the object.
+    Source,
     /// Over the object, which is checked when it was loaded; without that check nothing is committed or answered.
     Object,
 }
@@ -58,6 +60,10 @@ const fn anywhere(p: P) -> Access {
 
 const fn installation(p: P) -> Access {
     Access::Needs(p, Over::Installation)
+}
+
+const fn source(p: P) -> Access {
+    Access::Needs(p, Over::Source)
 }
 
 const fn object(p: P) -> Access {
@@ -141,6 +147,8 @@ pub const TABLE: &[Entry] = &[
     change("vm_snapshot_update", object(P::VmEdit)),
     change("vm_snapshot_delete", object(P::VmEdit)),
     change("vm_snapshot_revert", object(P::VmEdit)),
+    change("vm_clone", source(P::VmEdit)),
+    change("vm_refresh", object(P::VmEdit)),
     change("vm_disk_attach", object(P::VmEdit)),
     change("vm_disk_update", object(P::VmEdit)),
     change("vm_disk_reclaim", object(P::VmEdit)),
@@ -155,6 +163,14 @@ pub const TABLE: &[Entry] = &[
     change("vm_console", object(P::VmConsole)),
     // The ticket is the credential: browsers cannot send headers with a WebSocket.
     change("console_connect", Access::Public),
+    // Templates are VMs, and seen by the same scopes.
+    read("template_list", anywhere(P::VmRead)),
+    change("template_create", anywhere(P::VmCreate)),
+    read("template_view", object(P::VmRead)),
+    change("template_update", object(P::VmEdit)),
+    change("template_delete", object(P::VmDelete)),
+    change("template_deploy", source(P::VmRead)),
+    change("template_convert", object(P::VmEdit)),
     // Tasks, events, audit.
     read("task_list", Access::SignedIn),
     read("task_view", Access::SignedIn),

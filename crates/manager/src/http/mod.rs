@@ -17,6 +17,7 @@ mod schedule;
 mod session;
 mod system;
 mod task;
+mod template;
 mod user;
 mod vm;
 
@@ -130,6 +131,9 @@ impl Answer for Schedule {}
 impl Answer for Accepted {
     const STATUS: u16 = 202;
 }
+impl Answer for Cloned {
+    const STATUS: u16 = 202;
+}
 impl Answer for VmBatch {
     const STATUS: u16 = 202;
 }
@@ -230,7 +234,7 @@ async fn begin(rqctx: &Rq, once: Option<Once>) -> Result<Arc<Op>, Error> {
     };
     if let Some(id) = principal(&caller) {
         api.principals.take(&id).map_err(|s| too_many("requests of this account", s))?;
-        if entry.audited && (name.starts_with("vm_") || name.ends_with("_delete")) && !LETS_GO.contains(&name) {
+        if entry.audited && (name.starts_with("vm_") || name.starts_with("template_") || name.ends_with("_delete")) && !LETS_GO.contains(&name) {
             crate::task_new::ensure_room(&api.m.tasks_full)?;
         }
         if EXPENSIVE.contains(&name) {
@@ -297,7 +301,7 @@ fn admitted(op: &Op) -> Result<(), Error> {
             .with_hint("Change it with PUT /v1/session/password (virga passwd)."));
     }
     match op.entry.access {
-        Access::Public | Access::SignedIn | Access::Needs(_, Over::Object) => Ok(()),
+        Access::Public | Access::SignedIn | Access::Needs(_, Over::Object | Over::Source) => Ok(()),
         Access::Needs(p, Over::Anywhere) => op.caller.require(p, &Target::Anywhere, ""),
         Access::Needs(p, Over::Installation) => op.caller.require(p, &Target::Installation, ""),
     }
@@ -406,6 +410,13 @@ pub(crate) fn task_path(id: virga_model::TaskId) -> String {
     format!("/v1/tasks/{id}")
 }
 
+/// A future on the heap. It is made in a frame of its own, which ends: where the compiler does not optimise, each operation's
+/// future would else have its place in the frame of all of them, which comes to more than a thread's stack.
+#[inline(never)]
+fn boxed<F: Future>(make: impl FnOnce() -> F) -> std::pin::Pin<Box<F>> {
+    Box::pin(make())
+}
+
 /// Calls the functions of the operations' names in the nouns' files.
 macro_rules! operations {
     ($($noun:ident :: $name:ident ($($arg:ident : $ty:ty),*) -> $out:ty;)*) => {
@@ -420,7 +431,7 @@ macro_rules! operations {
                     stringify!($name) => {
                         $(let $arg = <$ty as FromSent>::from_sent(&rqctx.request.parts, &mut sent)?;)*
                         // In a place of its own, so that the future of all operations is not as large as the largest.
-                        let done = Box::pin($noun::$name(rqctx, $($arg),*)).await?;
+                        let done = boxed(move || $noun::$name(rqctx, $($arg),*)).await?;
                         Ok(done.to_result()?)
                     }
                 )*
@@ -522,6 +533,15 @@ operations! {
     vm::vm_snapshot_update(path: Path<VmSnapshotPath>, headers: Header<ChangeHeaders>, body: TypedBody<SnapshotUpdate>) -> Tagged<Snapshot>;
     vm::vm_snapshot_delete(path: Path<VmSnapshotPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
     vm::vm_snapshot_revert(path: Path<VmSnapshotPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<SnapshotRevert>) -> Accepts<Accepted>;
+    vm::vm_clone(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<CloneCreate>) -> Accepts<Cloned>;
+    vm::vm_refresh(path: Path<VmPath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    template::template_list(query: Query<ListQuery>) -> Ok200<PageBody<Template>>;
+    template::template_create(query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<TemplateCreate>) -> Accepts<Cloned>;
+    template::template_view(path: Path<TemplatePath>) -> Tagged<Template>;
+    template::template_update(path: Path<TemplatePath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<TemplateUpdate>) -> Accepts<Accepted>;
+    template::template_delete(path: Path<TemplatePath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
+    template::template_deploy(path: Path<TemplatePath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>, body: TypedBody<CloneCreate>) -> Accepts<Cloned>;
+    template::template_convert(path: Path<TemplatePath>, query: Query<DryRunQuery>, headers: Header<ChangeHeaders>) -> Accepts<Accepted>;
     vm::vm_stats(path: Path<VmPath>) -> Ok200<Stats>;
     vm::vm_screenshot(path: Path<VmPath>) -> Raw;
     vm::vm_console(path: Path<VmPath>, body: TypedBody<ConsoleRequest>) -> Created<ConsoleTicket>;

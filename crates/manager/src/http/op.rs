@@ -117,7 +117,7 @@ impl Op {
     }
 
     pub(super) fn rights_were_checked(&self) -> bool {
-        !matches!(self.entry.access, Access::Needs(_, Over::Object)) || self.checked.load(Ordering::Acquire)
+        !matches!(self.entry.access, Access::Needs(_, Over::Object | Over::Source)) || self.checked.load(Ordering::Acquire)
     }
 
     /// That the caller may touch `target`, which they called `name`.

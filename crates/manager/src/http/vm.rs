@@ -159,6 +159,23 @@ pub async fn vm_snapshot_revert(
     change(&rqctx, body.into_inner(), |op, b| async move { vm::snapshot::revert(&op, &p.vm, &p.snapshot, &b, dry_run).await }).await.map(accept)
 }
 
+pub async fn vm_clone(
+    rqctx: Rq,
+    path: Path<VmPath>,
+    query: Query<DryRunQuery>,
+    _: Header<ChangeHeaders>,
+    body: TypedBody<CloneCreate>,
+) -> Result<Accepts<Cloned>, Problem> {
+    let (name, dry_run) = (path.into_inner().vm, dry(query));
+    let made = change(&rqctx, body.into_inner(), |op, b| async move { vm::clone::clone(&op, &name, &b, dry_run).await }).await?;
+    Ok(accepted(made.task.clone().as_ref(), made))
+}
+
+pub async fn vm_refresh(rqctx: Rq, path: Path<VmPath>, query: Query<DryRunQuery>, _: Header<ChangeHeaders>) -> Change {
+    let (name, dry_run) = (path.into_inner().vm, dry(query));
+    change(&rqctx, (), |op, ()| async move { vm::clone::refresh(&op, &name, dry_run).await }).await.map(accept)
+}
+
 pub async fn vm_stats(rqctx: Rq, path: Path<VmPath>) -> Result<Ok200<Stats>, Problem> {
     run(&rqctx, |op| async move { vm::view::stats(&op, &path.into_inner().vm).await.map(HttpResponseOk) }).await
 }

@@ -2,6 +2,7 @@
 //! managers a lease lets one at a time run each loop that is about rows.
 
 pub mod audit;
+mod consolidate;
 pub mod data_stores;
 mod expire;
 mod forget;
@@ -40,7 +41,10 @@ pub fn spawn(m: &Arc<Manager>, stop: &watch::Receiver<bool>) -> Vec<JoinHandle<(
         run_with(m, stop, Loop { name: "hosts", every: Duration::from_secs(2), shared: true }),
         run(m, stop, Loop { name: "forget", every: Duration::from_secs(60), shared: false }, |m| async move { forget::round(&m).await }),
         run_schedules(m, stop, Loop { name: "schedule", every: Duration::from_secs(5), shared: true }),
-        run(m, stop, Loop { name: "repair", every: Duration::from_secs(5), shared: true }, |m| async move { repair::round(&m).await }),
+        run(m, stop, Loop { name: "repair", every: Duration::from_secs(5), shared: true }, |m| async move {
+            repair::round(&m).await?;
+            consolidate::round(&m).await
+        }),
     ]
 }
 

@@ -35,7 +35,7 @@ pub async fn round(m: &Manager) -> Result<(), Error> {
         let up = vm.host.is_some_and(|h| states.get(&h) == Some(&HostState::Up));
         // A change in the time to come was written by a clock that was ahead, and is over.
         let fresh = (0..PATIENCE_SECONDS * 1000).contains(&now.millis_since(vm.updated_at));
-        if up && !fresh && is_due(&mut tx, &vm, now).await? {
+        if up && !fresh && is_time(&mut tx, &vm, TaskKind::VmRepair, now).await? {
             due.push(vm);
         }
     }
@@ -46,21 +46,21 @@ pub async fn round(m: &Manager) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the VM's newest tasks leave time for another try.
-async fn is_due(tx: &mut Tx, vm: &Vm, now: Time) -> Result<bool, Error> {
+/// Whether the VM's newest tasks leave time for another try of `kind`.
+pub(super) async fn is_time(tx: &mut Tx, vm: &Vm, kind: TaskKind, now: Time) -> Result<bool, Error> {
     let of_vm = Filter::Term { field: "object".into(), op: Op::Eq, values: vec![vm.id.to_string()] };
     // Tasks of the time to come were made under a clock that was ahead: they would be the newest until that time.
     let until_now = Filter::Term { field: "created_at".into(), op: Op::Le, values: vec![now.to_string()] };
     let filter = Some(Filter::And(Box::new(of_vm), Box::new(until_now)));
     let page = Page { limit: TASKS_LOOKED_AT, filter, ..Page::default() };
     let tasks = virga_store::task::list(tx, &page, &Visible::everything(), None).await?.items;
-    Ok(next_try(&tasks, now).is_none_or(|t| t <= now))
+    Ok(next_try(&tasks, kind, now).is_none_or(|t| t <= now))
 }
 
 /// When the next try may be, from the newest tasks, newest first; none: at once.
-fn next_try(tasks: &[Task], now: Time) -> Option<Time> {
+fn next_try(tasks: &[Task], kind: TaskKind, now: Time) -> Option<Time> {
     let last = tasks.first()?.ended_at.filter(|t| *t <= now)?;
-    let failures = tasks.iter().take_while(|t| t.kind == TaskKind::VmRepair && t.state == TaskState::Failed).count();
+    let failures = tasks.iter().take_while(|t| t.kind == kind && t.state == TaskState::Failed).count();
     let wait = (PATIENCE_SECONDS << failures.min(6)).min(WAIT_SECONDS_MAX);
     Some(last.plus_seconds(wait))
 }
@@ -95,7 +95,7 @@ mod tests {
     fn failures_in_a_row_make_the_next_try_wait_longer() {
         use TaskKind as K;
         use TaskState as S;
-        let seconds = |tasks: &[Task]| next_try(tasks, Time(1000 * 1_000_000)).map(|t| t.0 / 1_000_000);
+        let seconds = |tasks: &[Task]| next_try(tasks, K::VmRepair, Time(1000 * 1_000_000)).map(|t| t.0 / 1_000_000);
         assert_eq!(seconds(&[]), None);
         assert_eq!(seconds(&[ended(K::VmStart, S::Failed, 100)]), Some(110));
         assert_eq!(seconds(&[ended(K::VmRepair, S::Failed, 100), ended(K::VmStart, S::Failed, 50)]), Some(120));

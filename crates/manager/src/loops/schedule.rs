@@ -128,7 +128,7 @@ async fn targets(tx: &mut Tx, s: &Schedule, visible: &Visible) -> Result<Vec<VmI
     let Some(filter) = terms.into_iter().reduce(|a, b| Filter::And(Box::new(a), Box::new(b))) else { return Ok(Vec::new()) };
     let limit = u32::try_from(SCHEDULE_VMS_MAX).unwrap_or(u32::MAX);
     let page = Page { limit, filter: Some(filter), ..Page::default() };
-    Ok(virga_store::vm::list(tx, &page, visible).await?.items.into_iter().map(|v| v.id).collect())
+    Ok(virga_store::vm::list(tx, &page, virga_store::vm::Listed::Vms, visible).await?.items.into_iter().map(|v| v.id).collect())
 }
 
 /// Does the work on one VM, unless it was done.

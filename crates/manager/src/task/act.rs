@@ -132,6 +132,9 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             crate::vm::snapshot::undo(tx, task).await?;
             task.doc.undo = Some(why.clone());
             task.doc.generation = bump(tx, vm, now).await?;
+            if task.kind == TaskKind::VmFreeze {
+                wake_clones(tx, task).await?;
+            }
         }
         Write::ForceStop => {
             let vm = Vm { stop_mode: StopMode::Force, ..vm()? };
@@ -142,8 +145,9 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
             let former = vm.former_spec.take();
             let mut given_up = former.is_some_and(|f| gives_up(&f, &vm.spec));
             let mut failed = vm.observed.error.is_some();
-            if task.doc.snapshot.is_some() {
-                failed |= task.kind == TaskKind::SnapshotDelete && vm.observed.merge_error.is_some();
+            vm.spec.disks.iter_mut().for_each(|d| d.copy_of = None);
+            if task.doc.snapshot.is_some() || matches!(task.kind, TaskKind::VmConsolidate | TaskKind::VmRefresh) {
+                failed |= matches!(task.kind, TaskKind::SnapshotDelete | TaskKind::VmConsolidate) && vm.observed.merge_error.is_some();
                 given_up |= crate::vm::snapshot::finish(tx, task, &vm).await?;
                 if vm.observed.merge_error.is_none() && !failed {
                     vm.spec.layers.merges.clear();
@@ -164,6 +168,18 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
                 let generation = vm.generation;
                 virga_store::vm::update(tx, &vm, generation).await?;
             }
+            let stored = now_stored(tx, facts).await?;
+            virga_store::clone::tidy(tx, &stored).await?;
+            if task.kind == TaskKind::VmFreeze {
+                wake_clones(tx, task).await?;
+            }
+        }
+        Write::FinishCopy => {
+            let mut vm = vm()?;
+            vm.spec.disks.iter_mut().for_each(|d| d.copy_of = None);
+            let generation = vm.generation;
+            virga_store::vm::update(tx, &vm, generation).await?;
+            virga_store::clone::tidy(tx, &vm).await?;
         }
         Write::RemoveVm => {
             let vm = vm()?;
@@ -211,6 +227,22 @@ pub(super) async fn write(manager: &Manager, tx: &mut Tx, task: &mut Task, facts
                 event(manager, tx, task, "network.deleted", None, format!("Network {} was removed.", network.name)).await?;
             }
         }
+    }
+    Ok(())
+}
+
+/// The VM as the transaction has it by now.
+async fn now_stored(tx: &mut Tx, facts: &Facts) -> Result<Vm, Error> {
+    let gone = || Error::conflict("The VM is gone.");
+    let id = facts.vm.as_ref().ok_or_else(gone)?.id;
+    virga_store::vm::get(tx, id).await?.ok_or_else(gone)
+}
+
+/// What the clones of a VM waited for has come, or will not.
+async fn wake_clones(tx: &mut Tx, task: &Task) -> Result<(), Error> {
+    let Some(parent) = task.parent else { return Ok(()) };
+    for child in virga_store::task::children(tx, parent).await?.iter().filter(|c| c.id != task.id && !c.state.is_final()) {
+        virga_store::task::wake_task(tx, child.id).await?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Gathers what is true about a task's object.
 
-use virga_decide::task::{Child, Facts, HostFact};
+use virga_decide::task::{Child, Facts, HostFact, SourceFact};
 use virga_model::host::Host;
 use virga_model::order::{ImageRef, NetworkRef, StoreRef, VmOrder};
-use virga_model::task::{ObjectRef, Task, TaskKind};
-use virga_model::vm::{DiskMode, Vm};
+use virga_model::task::{Awaited, ObjectRef, Task, TaskKind};
+use virga_model::vm::{DiskMode, DiskSpec, Vm};
 use virga_model::{DataStoreId, DiskId, Error, ImageId, NetworkId};
 use virga_store::Tx;
 
@@ -40,11 +40,25 @@ pub(super) async fn gather(manager: &Manager, tx: &mut Tx, task: &Task) -> Resul
         }
         _ => {}
     }
+    if let Some(awaited) = task.doc.awaits {
+        facts.source = Some(source(tx, awaited).await?);
+    }
     if task.kind == TaskKind::VmBatch {
         let children = virga_store::task::children(tx, task.id).await?;
         facts.children = children.into_iter().map(|c| Child { state: c.state, object_name: c.object_name, error: c.error }).collect();
     }
     Ok((facts, host))
+}
+
+/// How far the source of a clone is. A layer that is gone was taken back; while an edit is under way nothing is sure.
+async fn source(tx: &mut Tx, awaited: Awaited) -> Result<SourceFact, Error> {
+    let Some(vm) = virga_store::vm::get(tx, awaited.vm).await? else { return Ok(SourceFact::Lost) };
+    let there = vm.spec.layers.get(awaited.layer).is_some();
+    Ok(match &vm.former_spec {
+        _ if !there => SourceFact::Lost,
+        Some(former) if former.layers.get(awaited.layer).is_none() => SourceFact::Freezing,
+        _ => SourceFact::Frozen,
+    })
 }
 
 fn fact(manager: &Manager, host: &Host) -> HostFact {
@@ -70,7 +84,9 @@ pub(super) async fn order(tx: &mut Tx, vm: &Vm) -> Result<VmOrder, Error> {
         }
     }
     let mut keep_disks: Vec<DiskId> = vm.former_spec.iter().flat_map(|s| s.disks.iter().chain(&s.detached).map(|d| d.id)).collect();
-    let mut on: Vec<DataStoreId> = std::iter::once(&vm.spec).chain(&vm.former_spec).flat_map(|s| &s.disks).filter_map(|d| d.store).collect();
+    // What a disk is copied from is read where that lies.
+    let stores_of = |d: &DiskSpec| [d.store, d.copy_of.as_ref().and_then(|c| c.store)];
+    let mut on: Vec<DataStoreId> = std::iter::once(&vm.spec).chain(&vm.former_spec).flat_map(|s| &s.disks).flat_map(stores_of).flatten().collect();
     keep_disks.extend(vm.spec.detached.iter().map(|d| d.id));
     if !vm.spec.layers.is_plain() {
         for s in virga_store::snapshot::of_vm(tx, vm.id).await? {

@@ -82,6 +82,7 @@ async fn named(op: &Op, tx: &mut Tx, b: &VmBatchRequest) -> Result<(Vec<(String,
     let (mut vms, mut refused, mut seen) = (Vec::with_capacity(names.len()), Vec::new(), HashSet::new());
     for name in names {
         match virga_store::vm::by_ref(tx, &name, &visible).await? {
+            Some(vm) if vm.spec.template => refused.push(VmRefused { problem: Problem::from(super::is_template(&vm.name)), vm: shown(&name) }),
             Some(vm) if seen.insert(vm.id) => vms.push((name, vm)),
             Some(_) => {}
             None => refused.push(VmRefused { problem: Problem::from(Error::not_found("VM", &name)), vm: shown(&name) }),
@@ -98,7 +99,7 @@ async fn decide(op: &Op, tx: &mut Tx, room: &mut Room, vm: Vm, b: &VmBatchReques
     };
     op.caller.require(needs, &auth::target(&vm), &vm.name)?;
     let action = match b.action {
-        BatchAction::Delete => return power::decide_delete(tx, vm, false, Default::default()).await,
+        BatchAction::Delete => return power::decide_delete(op, tx, vm, false, Default::default()).await,
         BatchAction::Update => return edit::decide(op, tx, room, vm, &b.update.clone().unwrap_or_default()).await,
         BatchAction::Start => PowerAction::Start,
         BatchAction::Shutdown => PowerAction::Shutdown,

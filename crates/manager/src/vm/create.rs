@@ -128,7 +128,7 @@ pub(super) async fn may_make(op: &Op, tx: &mut Tx) -> Result<(), Error> {
 }
 
 /// Leaves the hosts on which the caller may make VMs: all, unless their role is bound to hosts.
-fn allowed_hosts(op: &Op, id: VmId, view: &mut View) -> Result<(), Error> {
+pub(super) fn allowed_hosts(op: &Op, id: VmId, view: &mut View) -> Result<(), Error> {
     let may = |host| op.caller.may(Privilege::VmCreate, &Target::Vm { id, owner: op.caller.user, host });
     if may(None) {
         return Ok(());
@@ -156,6 +156,7 @@ async fn specification(op: &Op, tx: &mut Tx, b: &VmCreate, view: &View) -> Resul
         cdroms: Vec::with_capacity(b.cdroms.len()),
         cloud_init: b.cloud_init.clone(),
         layers: Default::default(),
+        template: false,
         detached: Vec::new(),
         disk_work: Default::default(),
         export: None,
@@ -224,7 +225,7 @@ async fn placed(op: &Op, tx: &mut Tx, b: &VmCreate, (spec, wishes): (&VmSpec, &W
     let networks = hosts::networks(tx, spec).await?;
     // The name is the seed: a dry run answers what the request itself would.
     let seed = u64::from_str_radix(&crate::secret::sha256_hex(b.name.as_bytes())[..16], 16).unwrap_or(0);
-    place(view, &Request { spec, networks: &networks, anywhere: &wishes.anywhere, host, policy: Policy::Automatic { seed } })
+    place(view, &Request { spec, networks: &networks, anywhere: &wishes.anywhere, host, source: None, policy: Policy::Automatic { seed } })
 }
 
 fn row(op: &Op, b: &VmCreate, id: VmId, spec: VmSpec, placement: &Placement) -> Vm {

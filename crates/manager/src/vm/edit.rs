@@ -82,6 +82,8 @@ pub(crate) async fn to(op: &Op, tx: &mut Tx, room: &mut Room, before: Vm, mut af
         return Ok(Change { before, after, task: None, plan, detail });
     }
     free(tx, &before).await?;
+    let gone = |d: virga_model::DiskId| !after.spec.disks.iter().any(|n| n.id == d);
+    super::clone::ensure_none(Some(op), tx, &before, |s| gone(s.on.disk), "A disk of the VM").await?;
     room.fits(op, tx, &before, &after.spec, active(&before), matters(&before)).await?;
     plan.extend(steps.iter().map(|s| planned(s, &before, &after)));
     plan.extend(removed(&before, &after));

@@ -2,6 +2,7 @@
 //! ([`apply`]): row, task, audit record and event in one transaction. A dry run stops after the first half.
 
 pub mod batch;
+pub mod clone;
 pub mod create;
 pub mod device;
 pub mod edit;
@@ -56,12 +57,29 @@ pub(crate) fn step(what: impl Into<String>) -> PlanStep {
     PlanStep { what: what.into(), after_restart: None }
 }
 
-/// The VM that the caller called `name`, if they may touch it with `p`.
-pub(crate) async fn load(op: &Op, tx: &mut Tx, name: &str, p: Privilege) -> Result<Vm, Error> {
+/// The VM or template that the caller called `name`, if they may touch it with `p`.
+pub(crate) async fn load_any(op: &Op, tx: &mut Tx, name: &str, p: Privilege, what: &str) -> Result<Vm, Error> {
     let found = virga_store::vm::by_ref(tx, name, &op.visible(Privilege::VmRead)).await?;
-    let vm = found.ok_or_else(|| Error::not_found("VM", name))?;
+    let vm = found.ok_or_else(|| Error::not_found(what, name))?;
     op.require_vm(p, &vm, name)?;
     Ok(vm)
+}
+
+/// The VM that the caller called `name`, if they may touch it with `p`; no template.
+pub(crate) async fn load(op: &Op, tx: &mut Tx, name: &str, p: Privilege) -> Result<Vm, Error> {
+    let vm = load_any(op, tx, name, p, "VM").await?;
+    no_template(&vm)?;
+    Ok(vm)
+}
+
+/// That it is a VM, not a template: those are never started and never changed.
+pub(crate) fn no_template(vm: &Vm) -> Result<(), Error> {
+    if vm.spec.template { Err(is_template(&vm.name)) } else { Ok(()) }
+}
+
+/// The refusal to do to a template what is done to VMs.
+pub(crate) fn is_template(name: &str) -> Error {
+    Error::conflict(format!("{name} is a template, no VM.")).with_hint("Look at it with GET /v1/templates, make VMs of it, or convert it into a VM.")
 }
 
 /// The VM as [`load`] finds it, with the generation that the caller expects, and that nobody is removing.

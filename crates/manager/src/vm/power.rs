@@ -136,13 +136,15 @@ fn want(vm: Vm, desired: Desired, kind: TaskKind, what: &str, b: &PowerRequest, 
 pub async fn delete(op: &Op, name: &str, force: bool, erase: Erase, dry_run: bool) -> Result<Accepted, Error> {
     let mut tx = transaction(op, dry_run).await?;
     let vm = load_for_change(op, &mut tx, name, Privilege::VmDelete).await?;
-    let change = decide_delete(&mut tx, vm, force, erase).await?;
+    let change = decide_delete(op, &mut tx, vm, force, erase).await?;
     conclude(op, tx, change, dry_run).await
 }
 
 /// The change that a removal means; reads only.
-pub(crate) async fn decide_delete(tx: &mut Tx, vm: Vm, force: bool, erase: Erase) -> Result<Change, Error> {
+pub(crate) async fn decide_delete(op: &Op, tx: &mut Tx, vm: Vm, force: bool, erase: Erase) -> Result<Change, Error> {
     free(tx, &vm).await?;
+    let what = format!("{} {}", if vm.spec.template { "Template" } else { "VM" }, vm.name);
+    super::clone::ensure_none(Some(op), tx, &vm, |_| true, &what).await?;
     let may_run = vm.desired.is_active() || matches!(vm.observed.state, VmState::Running | VmState::Paused | VmState::Crashed | VmState::Unknown);
     // A removal that did not come to its end (its host was lost) can be asked for again.
     if may_run && !force && vm.desired != Desired::Absent {

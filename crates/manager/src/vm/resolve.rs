@@ -116,6 +116,8 @@ pub async fn disk(op: &Op, tx: &mut Tx, b: &DiskCreate, field: &str) -> Result<D
         cache: b.cache.unwrap_or_default(),
         mode: b.mode.unwrap_or(mode),
         limits: b.limits.unwrap_or_default(),
+        origin: None,
+        copy_of: None,
         provisioning,
         format: b.format.unwrap_or(usual),
         discard: b.discard.unwrap_or_default(),

@@ -186,7 +186,7 @@ pub(crate) async fn create_by(m: &Manager, tx: &mut Tx, before: Vm, w: Wanted, o
 /// # Errors
 /// As [`delete`].
 pub(crate) async fn delete_by(tx: &mut Tx, before: Vm, mut row: Snapshot, owner: UserId, now: Time) -> Result<(), Error> {
-    let edit = decide_delete(tx, before, &row).await?;
+    let edit = decide_delete(None, tx, before, &row).await?;
     mark_deleting(tx, &mut row).await?;
     write_by(tx, edit, &row, owner, now).await
 }
@@ -253,7 +253,7 @@ async fn memory_fits(m: &Manager, tx: &mut Tx, vm: &Vm) -> Result<(), Error> {
 }
 
 /// That it is known what the guest does, and that no saved memory depends on the layers as they are.
-fn settled_state(vm: &Vm) -> Result<(), Error> {
+pub(super) fn settled_state(vm: &Vm) -> Result<(), Error> {
     let (what, hint) = match vm.observed.state {
         VmState::Running | VmState::Paused | VmState::Stopped => return Ok(()),
         VmState::Hibernated => {
@@ -320,7 +320,7 @@ pub async fn delete(op: &Op, vm: &str, snapshot: &str, dry_run: bool) -> Result<
     let before = load(op, &mut tx, vm, Privilege::VmEdit).await?;
     let mut row = find(&mut tx, &before, snapshot).await?;
     op.check_match(row.generation)?;
-    let edit = decide_delete(&mut tx, before, &row).await?;
+    let edit = decide_delete(Some(op), &mut tx, before, &row).await?;
     if !dry_run {
         mark_deleting(&mut tx, &mut row).await?;
     }
@@ -334,14 +334,19 @@ async fn mark_deleting(tx: &mut Tx, row: &mut Snapshot) -> Result<(), Error> {
 }
 
 /// How a snapshot of `before` is taken away; reads only.
-async fn decide_delete(tx: &mut Tx, before: Vm, row: &Snapshot) -> Result<Edit, Error> {
+async fn decide_delete(op: Option<&Op>, tx: &mut Tx, before: Vm, row: &Snapshot) -> Result<Edit, Error> {
     not_going(&before)?;
     free(tx, &before).await?;
     settled_state(&before)?;
     let others: Vec<Snapshot> = virga_store::snapshot::of_vm(tx, before.id).await?.into_iter().filter(|s| s.id != row.id).collect();
+    let tree = &before.spec.layers;
+    let below = |s: &virga_store::clone::Standing| tree.path(tree.layer_of(s.on.disk, s.on.layer)).contains(&row.layer);
+    super::clone::ensure_none(op, tx, &before, below, &format!("Snapshot {}", row.name)).await?;
+    let mut frozen: BTreeSet<_> = others.iter().map(|s| s.layer).collect();
+    frozen.extend(super::clone::held(tx, &before).await?);
     let mut after = before.clone();
     let layers = &mut after.spec.layers;
-    let merges = layers.tidy(&others.iter().map(|s| s.layer).collect());
+    let merges = layers.tidy(&frozen);
     if layers.snapshot == Some(row.id) {
         layers.snapshot = row.parent;
     }
@@ -390,9 +395,11 @@ pub async fn revert(op: &Op, vm: &str, snapshot: &str, b: &SnapshotRevert, dry_r
     after.spec = settings(&mut tx, &before, &row, &mut plan).await?;
     after.spec.layers = before.spec.layers.clone();
     let memory = row.kind == SnapshotKind::Memory && b.memory != Some(false);
+    let mut frozen: BTreeSet<_> = all.iter().map(|s| s.layer).collect();
+    frozen.extend(super::clone::held(&mut tx, &before).await?);
     // What is exported now is no part of what was then.
     after.spec.export = before.spec.export.clone();
-    let merges = after.spec.layers.revert(row.layer, LayerId(Uuid::now_v7()), row.id, &all.iter().map(|s| s.layer).collect());
+    let merges = after.spec.layers.revert(row.layer, LayerId(Uuid::now_v7()), row.id, &frozen);
     plan.push(step(format!("go on from snapshot {} with its settings and an empty layer on its disks", row.name)));
     plan.extend(merges.iter().map(|m| step(format!("merge layer {} into {}", m.from, lower(m.into)))));
     after.former_spec = Some(before.spec.clone());

@@ -35,6 +35,7 @@ pub struct Copies(Mutex<HashMap<VmId, Arc<Copy>>>);
 pub struct Copy {
     version: i64,
     generation: i64,
+    template: bool,
     owner: UserId,
     host: Option<HostId>,
     /// Why it is on its host, as JSON.
@@ -89,6 +90,7 @@ impl Copy {
         Ok(Copy {
             version,
             generation: vm.generation,
+            template: vm.spec.template,
             owner: vm.owner,
             host: vm.host,
             placement: vm.placement.as_ref().map(json).transpose()?.map(String::into),
@@ -273,6 +275,9 @@ pub async fn view(op: &Op, name: &str) -> Result<(i64, String), Error> {
     let copy = op.m.vm_copies.of(&mut tx, &[state]).await?.pop();
     let (id, vm) = copy.ok_or_else(|| Error::not_found("VM", name))?;
     op.require(Privilege::VmRead, &Target::Vm { id, owner: vm.owner, host: vm.host }, name)?;
+    if vm.template {
+        return Err(super::is_template(name));
+    }
     let mut text = String::with_capacity(vm.text.len() + TEXT_AROUND);
     Around::read(op, &mut tx, &[id]).await?.show(op, &mut tx, id, &vm, &mut text).await?;
     Ok((vm.generation, text))

@@ -91,7 +91,7 @@ async fn operations_over_the_installation_need_their_privilege() {
         let Access::Needs(privilege, over) = find(&o.name).unwrap().access else { continue };
         let path = filled(&o.path, "x");
         let a = w.send(&o.method, &path, &nothing, o.body.clone(), &[]).await;
-        let expected = if over == Over::Object { 404 } else { 403 };
+        let expected = if matches!(over, Over::Object | Over::Source) { 404 } else { 403 };
         assert_eq!(a.status, expected, "{} without any role: {}", o.name, a.body);
         if over == Over::Installation {
             let a = w.send(&o.method, &path, &tenant, o.body.clone(), &[]).await;

@@ -74,6 +74,10 @@ impl Fixture {
         let package = w.image("package", package).await;
         let vm = w.vm(json!({"name": "target", "disks": [{"size_bytes": 1 << 30}], "nics": [{"network": "nat"}], "cdroms": ["iso"]})).await;
         let taken = w.post("/v1/vms/target/snapshots", json!({"name": "snap"})).await.is(202);
+        w.vm(json!({"name": "golden", "disks": [{"size_bytes": 1 << 30}]})).await;
+        let converted = w.post("/v1/templates", json!({"vm": "golden", "convert": true})).await.is(202);
+        let template = converted.body["vms"][0]["id"].clone();
+        w.done(converted).await;
         let snapshot = taken.body["object"]["id"].clone();
         w.done(taken).await;
         w.user("bob", &[]).await;
@@ -87,6 +91,7 @@ impl Fixture {
             ("image", id(image)),
             ("package", id(package)),
             ("snapshot", snapshot),
+            ("template", template),
             ("host", id(w.get("/v1/hosts/h1").await.body)),
             ("network", id(w.get("/v1/networks/nat").await.body)),
             ("data_store", id(w.get("/v1/data-stores/local-h1").await.body)),

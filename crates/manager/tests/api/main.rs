@@ -24,6 +24,7 @@ mod schedule;
 mod session;
 mod snapshot;
 mod stream;
+mod template;
 mod token;
 mod user;
 mod vm;

@@ -128,6 +128,15 @@ async fn vms(r: &mut Round) {
     r.admin("vm_snapshot_update", "PATCH", "/v1/vms/a/snapshots/s", json!({"note": "x"})).await;
     r.vm("vm_snapshot_revert", "POST", "/v1/vms/a/snapshots/s/revert", json!({})).await;
     r.vm("vm_snapshot_delete", "DELETE", "/v1/vms/a/snapshots/s", Value::Null).await;
+    r.vm("vm_clone", "POST", "/v1/vms/a/clone", json!({"name": "copy"})).await;
+    r.vm("template_create", "POST", "/v1/templates", json!({"vm": "copy", "name": "t", "convert": true})).await;
+    r.admin("template_update", "PATCH", "/v1/templates/t", json!({"description": "x"})).await;
+    r.vm("template_deploy", "POST", "/v1/templates/t/deploy", json!({"name": "lab", "kind": "linked"})).await;
+    r.vm("vm_refresh", "POST", "/v1/vms/lab/refresh", Value::Null).await;
+    r.vm("vm_delete", "DELETE", "/v1/vms/lab", Value::Null).await;
+    r.vm("template_convert", "POST", "/v1/templates/t/convert", Value::Null).await;
+    r.vm("template_create", "POST", "/v1/templates", json!({"vm": "t", "convert": true})).await;
+    r.vm("template_delete", "DELETE", "/v1/templates/t", Value::Null).await;
     r.vm("vm_export_create", "POST", "/v1/vms/a/export", json!({"disk_format": "qcow2"})).await;
     r.admin("vm_export_content", "GET", "/v1/vms/a/export/content", Value::Null).await;
     r.vm("vm_export_delete", "DELETE", "/v1/vms/a/export", Value::Null).await;

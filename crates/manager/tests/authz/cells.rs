@@ -134,7 +134,7 @@ impl<'a> Cells<'a> {
     fn vms(&mut self) {
         let (disk, nic, drive) = (self.f.disk.clone(), self.f.nic.clone(), self.f.drive.clone());
         let disk_body = json!({"size_bytes": 1u64 << 30});
-        let operations: [(&str, &'static str, String, Value); 26] = [
+        let operations: [(&str, &'static str, String, Value); 28] = [
             ("vm_view", "GET", String::new(), Value::Null),
             ("vm_stats", "GET", "/stats".into(), Value::Null),
             ("vm_screenshot", "GET", "/screenshot".into(), Value::Null),
@@ -151,6 +151,8 @@ impl<'a> Cells<'a> {
             ("vm_nic_attach", "POST", "/nics?dry_run=true".into(), json!({"network": "nat"})),
             ("vm_nic_update", "PATCH", format!("/nics/{nic}?dry_run=true"), json!({"link_up": false})),
             ("vm_nic_detach", "DELETE", format!("/nics/{nic}?dry_run=true"), Value::Null),
+            ("vm_clone", "POST", "/clone?dry_run=true".into(), json!({"name": "generated"})),
+            ("vm_refresh", "POST", "/refresh?dry_run=true".into(), Value::Null),
             ("vm_snapshot_list", "GET", "/snapshots".into(), Value::Null),
             ("vm_snapshot_create", "POST", "/snapshots?dry_run=true".into(), json!({"name": "x"})),
             ("vm_export_view", "GET", "/export".into(), Value::Null),
@@ -165,6 +167,17 @@ impl<'a> Cells<'a> {
         for (name, method, rest, body) in operations {
             let words = self.vm_words(self.by_id, Object::Vm);
             self.each(name, method, &words, |w| (format!("/v1/vms/{w}{rest}"), body.clone()));
+        }
+        // A VM that is no template is told to be none, to who may see it.
+        for (name, method, rest, body) in [
+            ("template_view", "GET", "", Value::Null),
+            ("template_update", "PATCH", "?dry_run=true", json!({"description": "x"})),
+            ("template_delete", "DELETE", "?dry_run=true", Value::Null),
+            ("template_deploy", "POST", "/deploy?dry_run=true", json!({"name": "generated"})),
+            ("template_convert", "POST", "/convert?dry_run=true", Value::Null),
+        ] {
+            let words = self.vm_words(self.by_id, Object::Vm);
+            self.each(name, method, &words, |w| (format!("/v1/templates/{w}{rest}"), body.clone()));
         }
     }
 
@@ -239,6 +252,7 @@ impl<'a> Cells<'a> {
         let victim = self.f.victim.name.clone();
         for (name, path, sorts) in [
             ("vm_list", "/v1/vms", "name -created_at owner host state"),
+            ("template_list", "/v1/templates", "name -created_at"),
             ("host_list", "/v1/hosts", "name"),
             ("task_list", "/v1/tasks", "-created_at object"),
             ("event_list", "/v1/events", "id object"),
@@ -296,6 +310,7 @@ impl<'a> Cells<'a> {
         self.each("vm_batch", "POST", &vms, by);
         let hosts = self.host_words(by_id, Object::NewVm);
         self.each("vm_create", "POST", &hosts, |w| ("/v1/vms?dry_run=true".into(), json!({"name": "generated", "host": w})));
+        self.add("template_create", "POST", "/v1/templates?dry_run=true", json!({"name": "generated", "vm": missing_name()}), none);
         self.add("vm_create", "POST", "/v1/vms?dry_run=true", json!({"name": "generated", "memory_bytes": 1u64 << 42}), Object::NewVm(None));
         self.add("vm_create", "POST", "/v1/vms?dry_run=true", json!({"name": "generated", "nics": [{"network": missing_name()}]}), Object::NewVm(None));
         self.add("vm_import", "POST", "/v1/vm-imports?dry_run=true", json!({"package": missing_name()}), Object::NewVm(None));

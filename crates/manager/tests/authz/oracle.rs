@@ -191,6 +191,11 @@ pub fn expected(name: &str, access: Access, rights: Option<&Rights>, object: Obj
         },
         Access::Needs(p, Over::Installation) => table(rights.everywhere(&word(p))),
         Access::Needs(p, Over::Object) => on_object(rights, &word(p), object),
+        // What is made from a VM is the caller's own, on the same host.
+        Access::Needs(p, Over::Source) => match (on_object(rights, &word(p), object), object) {
+            (Expected::Passes, Object::Vm(Some(vm))) => table(VMS.iter().any(|v| v.mine && v.host == vm.host && rights.on_vm("vm_create", *v))),
+            (other, _) => other,
+        },
     }
 }
 

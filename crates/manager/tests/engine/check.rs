@@ -1,5 +1,6 @@
 //! What must be true when everything has ended: rows equal the machine, nothing is left over, no effect was made twice.
 
+use crate::clone::TEMPLATE_DISK;
 use crate::cloud::{Cloud, IMAGE, NETWORK};
 use crate::store::{PATH, STORE};
 use virga_agent::host::{Facts, Journal, Volumes};
@@ -15,7 +16,7 @@ const ONCE: [&str; 6] = [" start ", " memory_restore ", " reset ", " reboot ", "
 pub async fn quiet(cloud: &mut Cloud, kind: TaskKind, what: &str) {
     assert_eq!(cloud.active_tasks().await, 0, "no task is left: {what}");
     let Some(vm) = cloud.vm_row().await else {
-        assert!(cloud.host.is_empty(), "a VM without a row leaves nothing on the host: {what}");
+        assert!(cloud.host.holds_only(TEMPLATE_DISK), "a VM without a row leaves nothing on the host: {what}");
         library(cloud, kind, what).await;
         data_store(cloud, what).await;
         return journal(cloud, None, what).await;
@@ -31,13 +32,16 @@ pub async fn quiet(cloud: &mut Cloud, kind: TaskKind, what: &str) {
     } else {
         assert!(met(cloud), "wanted {wanted}, the host has {:?}: {what}", cloud.domain_state());
     }
-    let on_host = cloud.host.disk_files();
+    let on_host: Vec<_> = cloud.host.disk_files().into_iter().filter(|(d, _)| *d != TEMPLATE_DISK).collect();
     let layers = || std::iter::once(None).chain(vm.spec.layers.list.iter().map(|l| Some(l.id)));
+    assert!(vm.spec.disks.iter().all(|d| d.copy_of.is_none()), "no copy is left half made: {what}");
     let mut wanted: Vec<_> = vm.spec.disks.iter().flat_map(|d| layers().map(move |l| (d.id, l))).collect();
     wanted.sort_unstable();
     assert_eq!(on_host, wanted, "disks on the host are the disks in the row: {what}");
     let order = cloud.host.domain_order(vm.id).expect("a VM with a row has a definition");
-    let shown = |s: &virga_model::vm::VmSpec| (s.cpu.count, s.disks.clone(), s.layers.top);
+    // Whose content a disk began with is forgotten when it is there; the host learns of that with its next order.
+    let disks = |s: &virga_model::vm::VmSpec| s.disks.iter().cloned().map(|d| virga_model::vm::DiskSpec { copy_of: None, ..d }).collect::<Vec<_>>();
+    let shown = |s: &virga_model::vm::VmSpec| (s.cpu.count, disks(s), s.layers.top, s.template);
     assert_eq!(shown(&order.spec), shown(&vm.spec), "the definition is the row's: {what}");
     let id = vm.id;
     let generation = vm.generation;

@@ -23,7 +23,7 @@ use virga_model::network::{Network, NetworkSpec};
 use virga_model::order::{CallHead, ImageRef, NetworkRef, NodeAnswer, NodeCall, Progress, Report, ReportAck};
 use virga_model::task::{Cause, ObjectRef, Task, TaskDoc, TaskKind, TaskState};
 use virga_model::user::{ConsoleKind, User};
-use virga_model::vm::{Desired, Observed, StopMode, Vm, VmState};
+use virga_model::vm::{Desired, Observed, StopMode, Vm, VmSpec, VmState};
 use virga_model::{Error, HostId, ImageId, NetworkId, SnapshotId, TaskId, Time, UserId, VmId};
 use virga_sim::crash::{Life, Plan};
 use virga_sim::{MemoryJournal, SimClock, SimHost};
@@ -522,13 +522,18 @@ impl Cloud {
     pub async fn create_vm(&self, desired: Desired) -> Task {
         let disk = |n: u128| serde_json::json!({"id": Uuid::from_u128(n), "size_bytes": 1u64 << 30});
         let spec = serde_json::json!({"cpu": {"count": 1, "max": 4}, "memory": {"bytes": 1u64 << 28, "max_bytes": 1u64 << 28}, "disks": [disk(10), disk(11)]});
-        let vm = Vm {
-            id: self.vm_id,
-            name: "demo".into(),
+        self.make_vm(TaskKind::VmCreate, serde_json::from_value(spec).unwrap(), desired).await
+    }
+
+    /// A row of a VM that no host has yet.
+    pub fn row(&self, id: VmId, name: &str, spec: VmSpec, desired: Desired) -> Vm {
+        Vm {
+            id,
+            name: name.into(),
             description: String::new(),
             labels: Default::default(),
             owner: self.owner,
-            spec: serde_json::from_value(spec).unwrap(),
+            spec,
             former_spec: None,
             desired,
             stop_mode: StopMode::Force,
@@ -538,8 +543,13 @@ impl Cloud {
             observed: Observed::default(),
             created_at: self.clock.time(),
             updated_at: self.clock.time(),
-        };
-        let task = self.new_task(TaskKind::VmCreate, ObjectRef::Vm(self.vm_id), TaskDoc { generation: 1, ..Default::default() }, None);
+        }
+    }
+
+    /// A new VM, and the task of `kind` that makes it.
+    pub async fn make_vm(&self, kind: TaskKind, spec: VmSpec, desired: Desired) -> Task {
+        let vm = self.row(self.vm_id, "demo", spec, desired);
+        let task = self.new_task(kind, ObjectRef::Vm(self.vm_id), TaskDoc { generation: 1, ..Default::default() }, None);
         let mut tx = self.wire.store.write().await.unwrap();
         virga_store::vm::insert(&mut tx, &vm).await.unwrap();
         virga_store::task::insert(&mut tx, &task).await.unwrap();

@@ -7,6 +7,7 @@
 //! A kind that is forgotten does not compile: `scenario` matches on every kind.
 
 mod check;
+mod clone;
 mod cloud;
 mod points;
 mod request;
@@ -27,6 +28,7 @@ async fn prepared(kind: TaskKind) -> Cloud {
         assert_eq!(cloud.watch(task.id).await.state, TaskState::Succeeded);
     }
     snapshot::prepare(&mut cloud, kind).await;
+    clone::prepare(&mut cloud, kind).await;
     store::prepare(&cloud, kind).await;
     cloud
 }
@@ -48,6 +50,7 @@ async fn disturbed(kind: TaskKind, fault: Fault) -> Task {
         cloud.mend(&what).await;
     }
     snapshot::mend(&mut cloud, &task, &what).await;
+    clone::mend(&mut cloud, &task, &what).await;
     check::quiet(&mut cloud, kind, &what).await;
     written.check(&cloud, &task, &what).await;
     task
@@ -147,6 +150,11 @@ every_kind! {
     snapshot_create: SnapshotCreate,
     snapshot_revert: SnapshotRevert,
     snapshot_delete: SnapshotDelete,
+    vm_clone: VmClone,
+    vm_freeze: VmFreeze,
+    vm_consolidate: VmConsolidate,
+    vm_refresh: VmRefresh,
+    vm_convert: VmConvert,
     vm_export: VmExport,
     vm_delete: VmDelete,
     vm_repair: VmRepair,

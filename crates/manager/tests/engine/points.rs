@@ -6,7 +6,7 @@
 
 use crate::check;
 use crate::scenario::{ask, is_act};
-use crate::{Cloud, prepared, snapshot};
+use crate::{Cloud, clone, prepared, snapshot};
 use virga_crash::{Part, Step};
 use virga_model::task::{Task, TaskKind, TaskState};
 use virga_sim::crash::{Outcome, Place};
@@ -83,6 +83,7 @@ async fn disturbed(kind: TaskKind, place: Place, outcome: Outcome) -> bool {
     }
     cloud.mend(&what).await;
     snapshot::mend(&mut cloud, &task, &what).await;
+    clone::mend(&mut cloud, &task, &what).await;
     check::quiet(&mut cloud, kind, &what).await;
     written.check(&cloud, &task, &what).await;
     fired

@@ -2,7 +2,7 @@
 //! compile.
 
 use crate::cloud::Cloud;
-use crate::{snapshot, store};
+use crate::{clone, snapshot, store};
 use virga_model::Time;
 use virga_model::export::ExportSpec;
 use virga_model::image::ImageFormat;
@@ -12,8 +12,15 @@ use virga_model::vm::{Desired, StopMode, Vm};
 /// The state of the VM before a task of `kind`; none: there is no VM yet, or the task is not about one.
 pub fn former(kind: TaskKind) -> Option<Desired> {
     match kind {
-        TaskKind::VmCreate | TaskKind::ImageDelete | TaskKind::NetworkDelete | TaskKind::DataStoreCreate | TaskKind::DataStoreDelete => None,
-        TaskKind::VmStart | TaskKind::VmDelete | TaskKind::VmExport => Some(Desired::Stopped),
+        // The clone for a refresh is made by `clone::prepare`.
+        TaskKind::VmCreate
+        | TaskKind::VmClone
+        | TaskKind::VmRefresh
+        | TaskKind::ImageDelete
+        | TaskKind::NetworkDelete
+        | TaskKind::DataStoreCreate
+        | TaskKind::DataStoreDelete => None,
+        TaskKind::VmStart | TaskKind::VmDelete | TaskKind::VmConvert | TaskKind::VmExport => Some(Desired::Stopped),
         TaskKind::VmResume => Some(Desired::Paused),
         TaskKind::VmStop
         | TaskKind::VmPause
@@ -25,6 +32,8 @@ pub fn former(kind: TaskKind) -> Option<Desired> {
         | TaskKind::SnapshotCreate
         | TaskKind::SnapshotRevert
         | TaskKind::SnapshotDelete
+        | TaskKind::VmFreeze
+        | TaskKind::VmConsolidate
         | TaskKind::VmBatch => Some(Desired::Running),
     }
 }
@@ -53,6 +62,11 @@ pub async fn ask(cloud: &Cloud, kind: TaskKind) -> Task {
             };
             cloud.change_vm(kind, edit).await
         }
+        TaskKind::VmClone => clone::clone_vm(cloud, Desired::Running).await,
+        TaskKind::VmFreeze => clone::freeze(cloud).await,
+        TaskKind::VmConsolidate => clone::consolidate(cloud).await,
+        TaskKind::VmRefresh => clone::refresh(cloud).await,
+        TaskKind::VmConvert => clone::convert(cloud).await,
         TaskKind::VmExport => {
             let export = |vm: &mut Vm| {
                 vm.former_spec = Some(vm.spec.clone());

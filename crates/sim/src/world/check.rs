@@ -51,7 +51,7 @@ async fn tasks(tx: &mut Tx, condition: Option<&str>) -> Result<Vec<Task>, Error>
 
 async fn vms(tx: &mut Tx) -> Result<Vec<Vm>, Error> {
     let page = Page { limit: 1000, ..Page::default() };
-    Ok(virga_store::vm::list(tx, &page, &Visible::everything()).await?.items)
+    Ok(virga_store::vm::list(tx, &page, virga_store::vm::Listed::All, &Visible::everything()).await?.items)
 }
 
 /// What was seen at the last look.
@@ -246,9 +246,14 @@ fn v8_disks_are_there(ctx: &Ctx) {
             .filter(|(_, d)| d.persistent && d.order.spec.disks.iter().any(|s| !w.files.contains_key(&(s.id, None))))
             .map(|(id, _)| *id)
             .collect();
+        let alone = w.files.values().filter(|f| f.origin.is_some_and(|o| !w.files.contains_key(&o) && !w.foreign.contains_key(&o)));
+        let lost: Vec<VmId> = alone.map(|f| f.stored.vm).collect();
         drop(w);
         for vm in missing {
             ctx.violated("V8", &format!("a disk of {vm} is removed while its definition on {} names it", site.name));
+        }
+        for vm in lost {
+            ctx.violated("V8", &format!("what a disk of {vm} stands on is removed on {}", site.name));
         }
     }
 }
@@ -445,10 +450,12 @@ fn v9_removals_were_asked_for(ctx: &Ctx, people: &People, l: &Look, all: &[Task]
     for (id, name) in orders {
         let asked = requests.values().any(|r| match &r.command {
             Command::Delete { vm, .. } => *vm == name || r.vm == Some(id),
+            Command::TemplateDelete { template } => *template == name || r.vm == Some(id),
             Command::Batch { action: BatchAction::Delete, vms } => vms.contains(&name),
             _ => false,
         });
-        let given_up = all.iter().any(|t| t.object == ObjectRef::Vm(id) && t.kind == TaskKind::VmCreate && t.state != TaskState::Succeeded);
+        let given_up =
+            all.iter().any(|t| t.object == ObjectRef::Vm(id) && matches!(t.kind, TaskKind::VmCreate | TaskKind::VmClone) && t.state != TaskState::Succeeded);
         let renamed = requests.values().any(|r| matches!(&r.command, Command::Rename { to, .. } if *to == name));
         if !(asked || given_up || renamed) {
             ctx.violated("V9", &format!("{id} was ordered to be removed, and nobody asked for it ({} VMs left)", l.vms.len()));

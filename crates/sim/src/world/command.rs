@@ -9,6 +9,7 @@ use crate::StoreFault;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use virga_api::v1::{BatchAction, PowerAction};
+use virga_model::clone::CloneKind;
 
 /// What a guest does by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,18 @@ pub enum Command {
     SnapshotRevert { vm: String, name: String },
     /// A snapshot is taken away.
     SnapshotDelete { vm: String, name: String },
+    /// Clones of a VM: source, name, how many, kind, and whether in three levels.
+    Clone { vm: String, name: String, count: u32, kind: CloneKind, three: bool },
+    /// VMs from a template, as clones.
+    Deploy { template: String, name: String, count: u32, kind: CloneKind, three: bool },
+    /// A template of a VM: a copy, or the VM itself.
+    Template { name: String, vm: String, convert: bool },
+    /// A template becomes a VM.
+    TemplateConvert { template: String },
+    /// A template is removed.
+    TemplateDelete { template: String },
+    /// A linked clone goes back to its restore point.
+    Refresh { vm: String },
     /// A NIC more.
     NicAdd { vm: String },
     /// Removes a VM; with `force` also a running one.
@@ -201,6 +214,17 @@ impl Command {
             ["vm", "snapshot-create", vm, name, "memory"] => Command::SnapshotCreate { vm: s(vm), name: s(name), memory: true },
             ["vm", "snapshot-revert", vm, name] => Command::SnapshotRevert { vm: s(vm), name: s(name) },
             ["vm", "snapshot-delete", vm, name] => Command::SnapshotDelete { vm: s(vm), name: s(name) },
+            ["vm", "clone", vm, name, n, kind, form @ ..] => {
+                Command::Clone { vm: s(vm), name: s(name), count: number(n)?, kind: read(kind)?, three: form == ["three"] }
+            }
+            ["vm", "refresh", vm] => Command::Refresh { vm: s(vm) },
+            ["template", "deploy", t, name, n, kind, form @ ..] => {
+                Command::Deploy { template: s(t), name: s(name), count: number(n)?, kind: read(kind)?, three: form == ["three"] }
+            }
+            ["template", "create", name, vm] => Command::Template { name: s(name), vm: s(vm), convert: false },
+            ["template", "create", name, vm, "convert"] => Command::Template { name: s(name), vm: s(vm), convert: true },
+            ["template", "convert", t] => Command::TemplateConvert { template: s(t) },
+            ["template", "delete", t] => Command::TemplateDelete { template: s(t) },
             ["vm", "nic-add", vm] => Command::NicAdd { vm: s(vm) },
             ["vm", "delete", vm] => Command::Delete { vm: s(vm), force: false },
             ["vm", "delete", vm, "force"] => Command::Delete { vm: s(vm), force: true },
@@ -342,6 +366,14 @@ impl fmt::Display for Command {
             Command::SnapshotCreate { vm, name, memory } => write!(f, "vm snapshot-create {vm} {name}{}", on(memory, " memory", "")),
             Command::SnapshotRevert { vm, name } => write!(f, "vm snapshot-revert {vm} {name}"),
             Command::SnapshotDelete { vm, name } => write!(f, "vm snapshot-delete {vm} {name}"),
+            Command::Clone { vm, name, count, kind, three } => write!(f, "vm clone {vm} {name} {count} {kind}{}", on(three, " three", "")),
+            Command::Deploy { template, name, count, kind, three } => {
+                write!(f, "template deploy {template} {name} {count} {kind}{}", on(three, " three", ""))
+            }
+            Command::Template { name, vm, convert } => write!(f, "template create {name} {vm}{}", on(convert, " convert", "")),
+            Command::TemplateConvert { template } => write!(f, "template convert {template}"),
+            Command::TemplateDelete { template } => write!(f, "template delete {template}"),
+            Command::Refresh { vm } => write!(f, "vm refresh {vm}"),
             Command::NicAdd { vm } => write!(f, "vm nic-add {vm}"),
             Command::Delete { vm, force } => write!(f, "vm delete {vm}{}", on(force, " force", "")),
             Command::Batch { action, vms } => write!(f, "batch {} {}", word(action), vms.join(" ")),
@@ -412,6 +444,11 @@ mod tests {
             "vm snapshot-create a one",
             "vm snapshot-create a one memory",
             "vm delete a force",
+            "vm clone a b 1 full",
+            "template deploy t c-{n} 3 linked three",
+            "template create t a convert",
+            "template delete t",
+            "vm refresh c-1",
             "batch start a b",
             "cancel batch",
             "network h1 cut-from",

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Networks, Result, Started, StoredDisk, Stores, Volumes};
 use virga_agent::record::Record;
 use virga_model::change::Change;
+use virga_model::clone::DiskOrigin;
 use virga_model::data_store::StoreFact;
 use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::host::HostFacts;
@@ -395,6 +396,25 @@ impl Volumes for Machine {
         self.store().await?;
         let r = self.inner.disk_ensure(vm, disk, image, progress).await;
         self.after(r).await
+    }
+
+    async fn disk_copy(
+        &self,
+        vm: VmId,
+        disk: &DiskSpec,
+        to: Option<LayerId>,
+        from: Option<LayerId>,
+        image: Option<&ImageRef>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<()> {
+        self.store().await?;
+        let r = self.inner.disk_copy(vm, disk, to, from, image, progress).await;
+        self.after(r).await
+    }
+
+    async fn standing_on(&self, vm: VmId) -> Result<Vec<(VmId, DiskOrigin)>> {
+        self.store().await?;
+        self.inner.standing_on(vm).await
     }
 
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {

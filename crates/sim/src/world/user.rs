@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 use virga_api::v1::{
-    Accepted, DataStoreCreate, DiskCreate, DiskUpdate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, VmBatch, VmBatchRequest, VmCreate, VmUpdate,
+    Accepted, CloneCreate, Cloned, DataStoreCreate, DiskCreate, DiskUpdate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, TemplateCreate,
+    VmBatch, VmBatchRequest, VmCreate, VmUpdate,
 };
 use virga_manager::http::Op;
 use virga_manager::http::local::{Asked, ask};
-use virga_manager::{data_store, image, network, vm};
+use virga_manager::{data_store, image, network, template, vm};
+use virga_model::clone::{CloneForm, CloneKind};
 use virga_model::data_store::DataStoreSpec;
 use virga_model::disk::{DiskFormat, Erase, Provisioning};
 use virga_model::role::Visible;
@@ -86,6 +88,12 @@ impl People {
                 | C::SnapshotCreate { .. }
                 | C::SnapshotRevert { .. }
                 | C::SnapshotDelete { .. }
+                | C::Clone { .. }
+                | C::Deploy { .. }
+                | C::Template { .. }
+                | C::TemplateConvert { .. }
+                | C::TemplateDelete { .. }
+                | C::Refresh { .. }
                 | C::NicAdd { .. }
                 | C::Delete { .. }
                 | C::Batch { .. }
@@ -192,6 +200,12 @@ fn operation(c: &Command) -> &'static str {
         Command::SnapshotCreate { .. } => "vm_snapshot_create",
         Command::SnapshotRevert { .. } => "vm_snapshot_revert",
         Command::SnapshotDelete { .. } => "vm_snapshot_delete",
+        Command::Clone { .. } => "vm_clone",
+        Command::Deploy { .. } => "template_deploy",
+        Command::Template { .. } => "template_create",
+        Command::TemplateConvert { .. } => "template_convert",
+        Command::TemplateDelete { .. } => "template_delete",
+        Command::Refresh { .. } => "vm_refresh",
         Command::NicAdd { .. } => "vm_nic_attach",
         Command::Delete { .. } => "vm_delete",
         Command::Batch { .. } => "vm_batch",
@@ -209,12 +223,36 @@ async fn serve(api: &Arc<virga_manager::http::Api>, asked: Asked, c: &Command) -
         let r: VmBatch = ask(api, asked, |op| async move { vm::batch::batch(&op, &b, false).await }).await?;
         return Ok((None, r.task.as_ref().map(|t| t.id), r.task.map(|t| t.kind)));
     }
+    if matches!(c, Command::Clone { .. } | Command::Deploy { .. } | Command::Template { .. }) {
+        let r: Cloned = ask(api, asked, |op| async move { clones(&op, c).await }).await?;
+        return Ok((None, r.task.as_ref().map(|t| t.id), r.task.map(|t| t.kind)));
+    }
     let r: Accepted = ask(api, asked, |op| async move { one(&op, c).await }).await?;
     let vm = match r.object.kind.as_str() {
         "vm" => Uuid::parse_str(&r.object.id.to_string()).ok().map(VmId),
         _ => None,
     };
     Ok((vm, r.task.as_ref().map(|t| t.id), r.task.map(|t| t.kind)))
+}
+
+async fn clones(op: &Op, c: &Command) -> Result<Cloned, Error> {
+    let wanted = |name: &String, count: u32, kind: CloneKind, three: bool| CloneCreate {
+        name: name.clone(),
+        count: Some(count),
+        kind: Some(kind),
+        form: three.then_some(CloneForm::ThreeLevel),
+        start: true,
+        ..CloneCreate::default()
+    };
+    match c {
+        Command::Clone { vm, name, count, kind, three } => vm::clone::clone(op, vm, &wanted(name, *count, *kind, *three), false).await,
+        Command::Deploy { template, name, count, kind, three } => template::deploy(op, template, &wanted(name, *count, *kind, *three), false).await,
+        Command::Template { name, vm, convert } => {
+            let b = TemplateCreate { vm: vm.clone(), name: Some(name.clone()), description: None, convert: *convert, data_store: None };
+            template::create(op, &b, false).await
+        }
+        other => Err(Error::internal(format!("\"{other}\" makes no clones"))),
+    }
 }
 
 async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
@@ -260,6 +298,9 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
         }
         Command::SnapshotRevert { vm, name } => vm::snapshot::revert(op, vm, name, &SnapshotRevert { start: true, memory: None }, false).await,
         Command::SnapshotDelete { vm, name } => vm::snapshot::delete(op, vm, name, false).await,
+        Command::Refresh { vm: name } => vm::clone::refresh(op, name, false).await,
+        Command::TemplateConvert { template: name } => template::convert(op, name, false).await,
+        Command::TemplateDelete { template: name } => template::delete(op, name, false).await,
         Command::NicAdd { vm: name } => {
             vm::device::nic_attach(op, name, &NicCreate { network: super::NETWORK_NAME.into(), model: None, mac: None }, false).await
         }

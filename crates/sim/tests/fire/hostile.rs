@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use virga_agent::host::{Asked, Clock, Domains, Duplex, Facts, Hypervisor, Journal, Networks, Result, Started, StoredDisk, Stores, Volumes};
 use virga_model::change::Change;
+use virga_model::clone::DiskOrigin;
 use virga_model::data_store::StoreFact;
 use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::host::HostFacts;
@@ -206,6 +207,20 @@ impl Stores for Hostile {
 impl Volumes for Hostile {
     async fn disk_ensure(&self, vm: VmId, disk: &DiskSpec, image: Option<&ImageRef>, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<()> {
         self.sim.disk_ensure(vm, disk, image, progress).await
+    }
+    async fn disk_copy(
+        &self,
+        vm: VmId,
+        disk: &DiskSpec,
+        to: Option<LayerId>,
+        from: Option<LayerId>,
+        image: Option<&ImageRef>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<()> {
+        self.sim.disk_copy(vm, disk, to, from, image, progress).await
+    }
+    async fn standing_on(&self, vm: VmId) -> Result<Vec<(VmId, DiskOrigin)>> {
+        self.sim.standing_on(vm).await
     }
     async fn layer_ensure(&self, vm: VmId, disk: &DiskSpec, layer: LayerId, below: Option<LayerId>) -> Result<()> {
         self.sim.layer_ensure(vm, disk, layer, below).await

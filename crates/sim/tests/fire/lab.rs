@@ -209,6 +209,8 @@ pub fn disk(n: u128) -> DiskSpec {
         cache: Default::default(),
         mode: Default::default(),
         limits: Default::default(),
+        origin: None,
+        copy_of: None,
         provisioning: Default::default(),
         format: Default::default(),
         discard: Default::default(),

@@ -50,6 +50,14 @@ fn grown() -> VmOrder {
     o
 }
 
+/// All levels of the disks merged into copies, and a template from then on.
+fn converted() -> VmOrder {
+    let mut o = to(Desired::Stopped);
+    o.spec = virga_model::clone::merged(o.id, &o.spec, &mut || Uuid::from_u128(3000));
+    o.spec.template = true;
+    o
+}
+
 /// Space of a disk is wanted back.
 fn reclaimed() -> VmOrder {
     let mut o = to(Desired::Stopped);
@@ -147,7 +155,7 @@ fn exported(generation: i64) -> VmOrder {
     o
 }
 
-const OPERATIONS: [Operation; 25] = [
+const OPERATIONS: [Operation; 26] = [
     Operation { name: "create", before: None, order: || order(1, 1, Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "start", before: Some(Desired::Stopped), order: || to(Desired::Running), act: None, drops: false, layers: 0, ends: VmState::Running },
     Operation { name: "stop", before: Some(Desired::Running), order: || to(Desired::Stopped), act: None, drops: false, layers: 0, ends: VmState::Stopped },
@@ -207,6 +215,7 @@ const OPERATIONS: [Operation; 25] = [
         ends: VmState::Stopped,
     },
     Operation { name: "revert", before: Some(Desired::Running), order: reverted, act: None, drops: false, layers: 3, ends: VmState::Running },
+    Operation { name: "convert", before: Some(Desired::Stopped), order: converted, act: None, drops: false, layers: 0, ends: VmState::Stopped },
     Operation { name: "remember", before: Some(Desired::Running), order: remembered, act: None, drops: false, layers: 2, ends: VmState::Running },
     Operation { name: "run_on", before: Some(Desired::Running), order: resumed, act: None, drops: false, layers: 3, ends: VmState::Running },
     Operation { name: "forget", before: Some(Desired::Running), order: forgotten, act: None, drops: false, layers: 3, ends: VmState::Running },
@@ -350,6 +359,7 @@ every_operation!(
     export,
     unexport,
     revert,
+    convert,
     remember,
     run_on,
     forget,

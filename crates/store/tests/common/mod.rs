@@ -109,6 +109,8 @@ pub fn disk(n: u128, image: Option<ImageId>) -> DiskSpec {
         cache: DiskCache::None,
         mode: Default::default(),
         limits: Default::default(),
+        origin: None,
+        copy_of: None,
         provisioning: Default::default(),
         format: Default::default(),
         discard: Default::default(),
@@ -232,7 +234,7 @@ pub async fn world(tx: &mut Tx) {
 
 /// Names of the VMs that `filter` leaves, by name.
 pub async fn names(tx: &mut Tx, filter: &str, visible: &Visible) -> Vec<String> {
-    let paged = vm::list(tx, &page(filter), visible).await.unwrap_or_else(|e| panic!("{filter}: {e}"));
+    let paged = vm::list(tx, &page(filter), vm::Listed::All, visible).await.unwrap_or_else(|e| panic!("{filter}: {e}"));
     paged.items.into_iter().map(|v| v.name).collect()
 }
 
