@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 use virga_api::v1::{
-    Accepted, CloneCreate, Cloned, DataStoreCreate, DiskCreate, DiskUpdate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, TemplateCreate,
-    VmBatch, VmBatchRequest, VmCreate, VmUpdate,
+    Accepted, CloneCreate, Cloned, DataStoreCreate, DiskCreate, DiskUpdate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, TemplateCreate, VmBatch,
+    VmBatchRequest, VmCreate, VmUpdate,
 };
 use virga_manager::http::Op;
 use virga_manager::http::local::{Asked, ask};
