@@ -344,7 +344,7 @@ impl SimHost {
     pub fn can_boot(&self, vm: VmId) -> bool {
         let w = self.world();
         let Some(d) = w.domains.get(&vm) else { return false };
-        d.defined_tops.iter().all(|(disk, top)| w.chain(*disk, *top).iter().all(|layer| w.files.contains_key(&(*disk, *layer))))
+        d.defined_tops.iter().all(|(disk, top)| w.chain(*disk, *top).iter().all(|file| w.files.contains_key(file)))
     }
 
     /// Every disk file: disk and layer.
