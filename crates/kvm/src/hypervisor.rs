@@ -72,6 +72,21 @@ fn definition(d: &virt::domain::Domain) -> std::result::Result<El, Fault> {
     Ok(El::parse(&d.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE)?)?)
 }
 
+/// Refuses a domain that is still starting: no call about it would be answered before its start has ended.
+fn not_starting(d: &virt::domain::Domain) -> std::result::Result<(), Fault> {
+    let starting = (sys::VIR_DOMAIN_PAUSED, i32::try_from(sys::VIR_DOMAIN_PAUSED_STARTING_UP).unwrap_or_default());
+    if libvirt::state(d)? != starting {
+        return Ok(());
+    }
+    // libvirt 9.0 that is killed just before its QEMU has a process keeps the start for ever, also over its own restarts.
+    Err(Error::unavailable("libvirt says that the VM is still starting up.")
+        .with_hint(
+            "If that lasts and no QEMU process of the VM runs, libvirtd was killed in the middle of the start and cannot let go of it: stop libvirtd, remove \
+             /run/libvirt/qemu/NAME.xml of this VM, and start libvirtd. Other VMs go on meanwhile.",
+        )
+        .into())
+}
+
 /// Bytes of memory in the live definition of a running domain.
 fn running_memory(conn: &Connect, vm: VmId) -> std::result::Result<Option<u64>, Fault> {
     let Some(d) = libvirt::lookup(conn, vm)? else { return Ok(None) };
@@ -434,9 +449,13 @@ impl Hypervisor for Kvm {
     }
 
     async fn resume(&self, vm: VmId) -> Result<()> {
-        let done = self
-            .libvirt()
-            .change(vm, Lane::Control, QUICK, "The VM could not go on", |_, d| if state_of(d)? == VmState::Running { Ok(()) } else { Ok(d.resume()?) });
+        let done = self.libvirt().change(vm, Lane::Control, QUICK, "The VM could not go on", |_, d| {
+            if state_of(d)? == VmState::Running {
+                return Ok(());
+            }
+            not_starting(d)?;
+            Ok(d.resume()?)
+        });
         done.await
     }
 
