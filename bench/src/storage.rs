@@ -131,9 +131,15 @@ fn full(cloud: &Cloud) -> Result<Vec<Figure>> {
         // All three end when what they made is on the disk.
         ours.push(timed(|| deploy(cloud, "data", &format!(r#"{{"name":"{name}","kind":"full"}}"#)))?);
         cloud.virga_ok(&["vm", "delete", &name, "--yes"]);
-        cp.push(timed(|| Ok(drop(cloud.sh(&format!("cp --reflink=auto {source} {copy} && sync {copy}")))))?);
+        cp.push(timed(|| {
+            drop(cloud.sh(&format!("cp --reflink=auto {source} {copy} && sync {copy}")));
+            Ok(())
+        })?);
         let _ = std::fs::remove_file(&copy);
-        convert.push(timed(|| Ok(drop(cloud.sh(&format!("qemu-img convert -W -m 16 -f qcow2 -O qcow2 {source} {copy} && sync {copy}")))))?);
+        convert.push(timed(|| {
+            drop(cloud.sh(&format!("qemu-img convert -W -m 16 -f qcow2 -O qcow2 {source} {copy} && sync {copy}")));
+            Ok(())
+        })?);
         let _ = std::fs::remove_file(&copy);
     }
     let ours = median(&mut ours);

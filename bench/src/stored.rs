@@ -24,9 +24,21 @@ pub fn upload(cloud: &Cloud) -> Result<Vec<Figure>> {
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for n in 0..UPLOADS {
         let name = format!("upload-{n}");
-        ours.push(UPLOAD_MIB as f64 / timed(|| Ok(drop(cloud.virga_ok(&["image", "import", &name, &from, "--format", "raw"]))))?);
+        ours.push(
+            UPLOAD_MIB as f64
+                / timed(|| {
+                    drop(cloud.virga_ok(&["image", "import", &name, &from, "--format", "raw"]));
+                    Ok(())
+                })?,
+        );
         cloud.virga_ok(&["image", "delete", &name, "--yes"]);
-        peer.push(UPLOAD_MIB as f64 / timed(|| Ok(drop(cloud.sh(&format!("dd if={from} of={to} bs=4M conv=fsync 2>/dev/null")))))?);
+        peer.push(
+            UPLOAD_MIB as f64
+                / timed(|| {
+                    drop(cloud.sh(&format!("dd if={from} of={to} bs=4M conv=fsync 2>/dev/null")));
+                    Ok(())
+                })?,
+        );
         std::fs::remove_file(&to)?;
     }
     let (ours, peer) = (median(&mut ours), median(&mut peer));
@@ -59,9 +71,15 @@ pub fn snapshots(cloud: &Cloud) -> Result<Vec<Figure>> {
         gone.push(timed(|| done(cloud, &["-X", "DELETE", &one]))?);
         let spec = format!("{dev},file={top}");
         let flags = ["--no-metadata", "--disk-only", "--atomic"];
-        peer_taken.push(timed(|| Ok(drop(cloud.lab.virsh_ok(&[&["snapshot-create-as", "live", "hand", "--diskspec", &spec], &flags[..]].concat()))))?);
+        peer_taken.push(timed(|| {
+            drop(cloud.lab.virsh_ok(&[&["snapshot-create-as", "live", "hand", "--diskspec", &spec], &flags[..]].concat()));
+            Ok(())
+        })?);
         let down = ["blockcommit", "live", dev, "--base", base, "--top", &top, "--active", "--pivot", "--wait"];
-        peer_gone.push(timed(|| Ok(drop(cloud.lab.virsh_ok(&down))))?);
+        peer_gone.push(timed(|| {
+            drop(cloud.lab.virsh_ok(&down));
+            Ok(())
+        })?);
         std::fs::remove_file(&top)?;
     }
     let figure = |name, peer_is, ours: &mut [f64], peer: &mut [f64]| Figure {

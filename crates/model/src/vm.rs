@@ -1,5 +1,4 @@
-//! A virtual machine: what was asked for (`spec`, `desired`), what is true (`observed`), and the generation
-//! that orders the two.
+//! A virtual machine: what was asked for (`spec`, `desired`), what is true (`observed`), and the generation that orders the two.
 
 use crate::clone::{DiskCopy, DiskOrigin};
 use crate::cloud_init::CloudInit;
@@ -377,8 +376,7 @@ impl VmSpec {
         }
     }
 
-    /// Bytes of host memory that the VM needs at most when it runs: its memory and QEMU's own (a bounded
-    /// estimate: 96 MiB and 0.5 %).
+    /// Bytes of host memory that the VM needs at most when it runs: its memory and QEMU's own (an estimate: 96 MiB and 0.5 %).
     #[must_use]
     pub fn host_memory_bytes(&self) -> u64 {
         self.memory.bytes + (96 << 20) + self.memory.bytes / 200

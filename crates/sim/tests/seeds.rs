@@ -16,9 +16,12 @@ const ONCE_BAD: &[(u64, &str)] = &[
     (327, "W1: a task waited for its next try by a clock that was an hour ahead"),
     (362, "W1: a host that had lost its journal counted its reports anew, and was not heard"),
     (630, "V4: a VM to be removed stayed unknown although its host did not know it any more"),
+    (1236, "V8: an agent that had just started plugged in a non-persistent disk without the file that the guest writes"),
     (1794, "W1: the report that says which VMs are not there came while the hypervisor did not answer, and not again"),
+    (2015, "V12: who had lost the journal took a running guest for as small as its new definition"),
     (3541, "V12: the way back of a failed hibernation started a guest that its host's power loss had ended"),
     (3946, "V5: a VM that was gone was said to be, after an answer that the judge had not seen; the judge was wrong"),
+    (8728, "W4: a data store that was away while a VM was removed kept its files"),
 ];
 
 fn play(seed: u64, plant: Option<Plant>) -> Outcome {

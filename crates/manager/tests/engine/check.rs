@@ -40,7 +40,7 @@ pub async fn quiet(cloud: &mut Cloud, kind: TaskKind, what: &str) {
     assert_eq!(on_host, wanted, "disks on the host are the disks in the row: {what}");
     let order = cloud.host.domain_order(vm.id).expect("a VM with a row has a definition");
     // Whose content a disk began with is forgotten when it is there; the host learns of that with its next order.
-    let disks = |s: &virga_model::vm::VmSpec| s.disks.iter().cloned().map(|d| virga_model::vm::DiskSpec { copy_of: None, ..d }).collect::<Vec<_>>();
+    let disks = |s: &virga_model::vm::VmSpec| s.disks.iter().map(|d| virga_model::vm::DiskSpec { copy_of: None, ..d.clone() }).collect::<Vec<_>>();
     let shown = |s: &virga_model::vm::VmSpec| (s.cpu.count, disks(s), s.layers.top, s.template);
     assert_eq!(shown(&order.spec), shown(&vm.spec), "the definition is the row's: {what}");
     let id = vm.id;

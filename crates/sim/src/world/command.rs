@@ -120,6 +120,8 @@ pub enum Command {
     TemplateDelete { template: String },
     /// A linked clone goes back to its restore point.
     Refresh { vm: String },
+    /// A package of it is made.
+    Export { vm: String },
     /// A NIC more.
     NicAdd { vm: String },
     /// Removes a VM; with `force` also a running one.
@@ -225,6 +227,7 @@ impl Command {
             ["template", "create", name, vm, "convert"] => Command::Template { name: s(name), vm: s(vm), convert: true },
             ["template", "convert", t] => Command::TemplateConvert { template: s(t) },
             ["template", "delete", t] => Command::TemplateDelete { template: s(t) },
+            ["vm", "export", vm] => Command::Export { vm: s(vm) },
             ["vm", "nic-add", vm] => Command::NicAdd { vm: s(vm) },
             ["vm", "delete", vm] => Command::Delete { vm: s(vm), force: false },
             ["vm", "delete", vm, "force"] => Command::Delete { vm: s(vm), force: true },
@@ -374,6 +377,7 @@ impl fmt::Display for Command {
             Command::TemplateConvert { template } => write!(f, "template convert {template}"),
             Command::TemplateDelete { template } => write!(f, "template delete {template}"),
             Command::Refresh { vm } => write!(f, "vm refresh {vm}"),
+            Command::Export { vm } => write!(f, "vm export {vm}"),
             Command::NicAdd { vm } => write!(f, "vm nic-add {vm}"),
             Command::Delete { vm, force } => write!(f, "vm delete {vm}{}", on(force, " force", "")),
             Command::Batch { action, vms } => write!(f, "batch {} {}", word(action), vms.join(" ")),
@@ -438,6 +442,7 @@ mod tests {
             "vm shutdown a 30 then-force",
             "vm force_off a",
             "vm edit a cpus 4",
+            "vm export a",
             "vm disk-add a",
             "vm disk-add a nonpersistent",
             "vm disk keep a",

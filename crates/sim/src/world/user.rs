@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 use virga_api::v1::{
     Accepted, CloneCreate, Cloned, DataStoreCreate, DiskCreate, DiskUpdate, NicCreate, PowerRequest, SnapshotCreate, SnapshotRevert, TemplateCreate, VmBatch,
-    VmBatchRequest, VmCreate, VmUpdate,
+    VmBatchRequest, VmCreate, VmExportCreate, VmUpdate,
 };
 use virga_manager::http::Op;
 use virga_manager::http::local::{Asked, ask};
@@ -94,6 +94,7 @@ impl People {
                 | C::TemplateConvert { .. }
                 | C::TemplateDelete { .. }
                 | C::Refresh { .. }
+                | C::Export { .. }
                 | C::NicAdd { .. }
                 | C::Delete { .. }
                 | C::Batch { .. }
@@ -206,6 +207,7 @@ fn operation(c: &Command) -> &'static str {
         Command::TemplateConvert { .. } => "template_convert",
         Command::TemplateDelete { .. } => "template_delete",
         Command::Refresh { .. } => "vm_refresh",
+        Command::Export { .. } => "vm_export_create",
         Command::NicAdd { .. } => "vm_nic_attach",
         Command::Delete { .. } => "vm_delete",
         Command::Batch { .. } => "vm_batch",
@@ -301,6 +303,7 @@ async fn one(op: &Op, c: &Command) -> Result<Accepted, Error> {
         Command::Refresh { vm: name } => vm::clone::refresh(op, name, false).await,
         Command::TemplateConvert { template: name } => template::convert(op, name, false).await,
         Command::TemplateDelete { template: name } => template::delete(op, name, false).await,
+        Command::Export { vm: name } => vm::export::create(op, name, &VmExportCreate { disk_format: None, snapshot: None, leave_out: false }, false).await,
         Command::NicAdd { vm: name } => {
             vm::device::nic_attach(op, name, &NicCreate { network: super::NETWORK_NAME.into(), model: None, mac: None }, false).await
         }
