@@ -55,6 +55,8 @@ pub const IMAGE: &[u8] = b"the content of an image that guests start from";
 pub const IMAGE_NAME: &str = "debian";
 /// The network of every world.
 pub const NETWORK_NAME: &str = "lan";
+/// Bytes of the stack of a world's thread; only what is used is taken.
+const STACK_BYTES: usize = 32 << 20;
 /// Bytes of a GiB.
 const GIB: u64 = 1 << 30;
 
@@ -416,10 +418,17 @@ where
     F: FnOnce(Turns) -> Fut + Send + 'static,
     Fut: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    let turns = Turns::default();
-    let runtime = turns.runtime().map_err(|e| Error::internal(e.to_string()))?;
-    let ended = runtime.block_on(async { tokio::spawn(life(turns)).await });
-    // What is dead waits for ever; nobody waits for it.
-    runtime.shutdown_background();
-    ended.map_err(|e| Error::internal(e.to_string()))?
+    // Without optimisation the frames of the handlers, which people call here in one process, are more than a thread of a
+    // test has.
+    let thread = std::thread::Builder::new().name("world".into()).stack_size(STACK_BYTES);
+    let played = thread.spawn(move || {
+        let turns = Turns::default();
+        let runtime = turns.runtime().map_err(|e| Error::internal(e.to_string()))?;
+        let ended = runtime.block_on(async { tokio::spawn(life(turns)).await });
+        // What is dead waits for ever; nobody waits for it.
+        runtime.shutdown_background();
+        ended.map_err(|e| Error::internal(e.to_string()))?
+    });
+    let played = played.map_err(|e| Error::internal(e.to_string()))?;
+    played.join().map_err(|_| Error::internal("The simulated world broke off."))?
 }
