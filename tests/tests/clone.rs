@@ -166,6 +166,10 @@ fn clones_on_data_stores() {
     let cloud = Cloud::start("stores");
     std::fs::create_dir(cloud.path(STORE)).expect("a folder");
     cloud.virga_ok(&["data-store", "create", STORE, "--directory", &cloud.path(STORE), "--backing", "san"]);
+    wait_until("the host to reach the data store", || {
+        let hosts = noun(&cloud, "data-store", STORE)["hosts"].clone();
+        if hosts[0]["reachable"] == true { Ok(()) } else { Err(hosts.to_string()) }
+    });
     let disks = ["--disk", "64MiB,format=raw,provisioning=thick_lazy,store=local", "--disk", "64MiB,store=gold"];
     cloud.virga_ok(&[&["vm", "create", "golden", "--memory", "64MiB"], &disks[..]].concat());
     for disk in [0, 1] {
