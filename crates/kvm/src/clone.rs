@@ -12,7 +12,6 @@ use crate::{Kvm, Result, blocking, files};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use virga_model::clone::DiskOrigin;
 use virga_model::disk::{DiskFormat, Provisioning};
 use virga_model::order::{ImageRef, VmOrder};
@@ -156,17 +155,12 @@ fn cage(chain: &[Link], more: Option<&Path>, to: &Path, bytes: u64, size_bytes: 
     }
 }
 
-async fn qemu_img(args: &[&str], cage: Cage) -> Result<()> {
-    let limit = Duration::from_secs(4 * cage.cpu_seconds);
-    confine::run("/usr/bin/qemu-img", args, limit, cage).await.map(drop)
-}
-
 /// Brings a whole chain into one file, with the space that the disk wants.
 async fn flatten(chain: &[Link], to: &Path, format: DiskFormat, p: Provisioning, bytes: u64, size_bytes: u64) -> Result<()> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
     drop(made.map_err(|e| files::failed("Cannot make", to, &e))?);
     let Some(top) = chain.first() else { return Err(Error::internal("A chain without files.")) };
-    let source = format!("driver={},file.driver=file,file.filename={}", top.format, text(&top.path)?.replace(',', ",,"));
+    let source = confine::image_opts(top.format, "", &top.path)?;
     let lazy = "compat=1.1,preallocation=falloc";
     let mut args = vec!["convert", "-q", "-W", "-m", REQUESTS, "--image-opts"];
     args.extend(match format {
@@ -179,7 +173,7 @@ async fn flatten(chain: &[Link], to: &Path, format: DiskFormat, p: Provisioning,
         args.extend(["-S", "0"]);
     }
     args.extend(["--", &source, text(to)?]);
-    qemu_img(&args, cage(chain, None, to, if eager { bytes.max(size_bytes) } else { bytes }, size_bytes)).await
+    confine::qemu_img(&args, cage(chain, None, to, if eager { bytes.max(size_bytes) } else { bytes }, size_bytes)).await
 }
 
 /// The format of a file of a disk: layers are always qcow2.
@@ -280,7 +274,7 @@ impl Kvm {
             args.push("-u");
         }
         args.extend(["--", text(new)?]);
-        qemu_img(&args, cage(&all, None, new, bytes, disk.size_bytes)).await
+        confine::qemu_img(&args, cage(&all, None, new, bytes, disk.size_bytes)).await
     }
 
     /// See [`virga_agent::host::Volumes::standing_on`].

@@ -5,6 +5,7 @@
 //! of its own where the agent may make one. All of it belongs to a thread that lives only until the program has started,
 //! so that the agent itself stays as it is.
 
+use crate::paths::text;
 use crate::{Result, program};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
@@ -47,6 +48,25 @@ pub(crate) async fn run(program: &'static str, args: &[&str], limit: Duration, c
     let command = program::command("/usr/bin/prlimit", &all);
     let child = started(command, program, cage).await?;
     program::ended(child, program, limit).await
+}
+
+/// Runs `qemu-img` in a cage, which it may be in for four times its processor time.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn qemu_img(args: &[&str], cage: Cage) -> Result<()> {
+    let limit = Duration::from_secs(4 * cage.cpu_seconds);
+    run("/usr/bin/qemu-img", args, limit, cage).await.map(drop)
+}
+
+/// How `qemu-img --image-opts` is told of a file: driver and protocol are both given, nothing is left to be guessed. `more`
+/// are options of the driver, each with a comma before it.
+///
+/// # Errors
+/// `HostFailed` when the path is no text.
+pub(crate) fn image_opts(driver: &str, more: &str, file: &Path) -> Result<String> {
+    // A comma would end the name.
+    Ok(format!("driver={driver}{more},file.driver=file,file.filename={}", text(file)?.replace(',', ",,")))
 }
 
 /// Starts the program from a thread that is locked up for good before.

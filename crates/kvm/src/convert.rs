@@ -9,7 +9,6 @@ use crate::paths::text;
 use crate::{Result, files};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
 use virga_model::disk::{DiskFormat, Provisioning};
 use virga_model::image::{ImageFormat, Inspected};
 use virga_model::order::ImageRef;
@@ -71,7 +70,7 @@ async fn convert(from: &Path, bytes: u64, seen: Inspected, to: &Path, options: &
     let mut args = vec!["convert", "-q", "--image-opts"];
     args.extend(options);
     args.extend(["--", &source, text(to)?]);
-    confine::run("/usr/bin/qemu-img", &args, Duration::from_secs(4 * cpu_seconds), cage).await.map(|_| ())
+    confine::qemu_img(&args, cage).await
 }
 
 /// How `qemu-img` is told of the file: driver and protocol are both given, nothing is left to be guessed.
@@ -81,9 +80,7 @@ fn source(from: &Path, seen: Inspected) -> Result<String> {
         (ImageFormat::Vhd, false) => ",force_size_calc=current_size",
         _ => "",
     };
-    // A comma would end the name.
-    let name = text(from)?.replace(',', ",,");
-    Ok(format!("driver={}{size},file.driver=file,file.filename={name}", qemu_format(seen.format)))
+    confine::image_opts(qemu_format(seen.format), size, from)
 }
 
 #[cfg(test)]

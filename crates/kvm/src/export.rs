@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use virga_model::export::{ExportSpec, ExportedDisk};
 use virga_model::image::{ImageFormat, inspect};
 use virga_model::vm::DiskSpec;
@@ -65,7 +64,7 @@ pub(crate) async fn make(k: &Kvm, vm: VmId, export: &ExportSpec, disk: &DiskSpec
     let (parent, format, id) = (k.paths.exports(vm), export.format, disk.id);
     let (driver, options) = target(format)?;
     // A name of its own: one that was dropped may still be at work for a moment.
-    let new = Temporary(done.with_extension(format!("{}.new", uuid::Uuid::new_v4().simple())));
+    let new = Temporary::beside(&done);
     let (here, made, kept) = (top.clone(), new.0.clone(), done.clone());
     let (read, virtual_bytes) = blocking(move || {
         files::folder(&parent, 0o700)?;
@@ -81,10 +80,9 @@ pub(crate) async fn make(k: &Kvm, vm: VmId, export: &ExportSpec, disk: &DiskSpec
     let file_bytes = virtual_bytes + virtual_bytes / 100 + (64 << 20);
     let total = read.iter().map(|f| allocated_bytes(f)).fold(0, u64::saturating_add).min(virtual_bytes);
     let cage = Cage { read, write: vec![new.0.clone()], memory_bytes: MEMORY_BYTES, cpu_seconds, file_bytes };
-    // A comma would end the name.
-    let source = format!("driver={},file.driver=file,file.filename={}", disk_format(&top), text(&top)?.replace(',', ",,"));
+    let source = confine::image_opts(disk_format(&top), "", &top)?;
     let args = ["convert", "-q", "--image-opts", "-O", driver, "-o", options, "--", &source, text(&new.0)?];
-    let work = confine::run("/usr/bin/qemu-img", &args, Duration::from_secs(4 * cpu_seconds), cage);
+    let work = confine::qemu_img(&args, cage);
     provision::told(STEP, total, progress, || allocated_bytes(&new.0), work).await?;
     provision::watched(HASHING, allocated_bytes(&new.0), progress, move |meter| {
         let made = finished(&new.0, id, format, meter)?;

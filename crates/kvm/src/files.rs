@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use std::fs::DirBuilder;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use virga_model::order::VmOrder;
 use virga_model::{Error, VmId};
 
@@ -59,30 +59,6 @@ pub fn remove(path: &Path) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("Cannot remove", path, &e)),
         _ => Ok(()),
     }
-}
-
-/// Removes the disk files of the folders that were never finished: they belong to an agent that ended in the middle, and
-/// whoever needs such a disk begins it anew. Only before anything is made.
-pub fn remove_unfinished<'a>(folders: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    for folder in folders {
-        let cannot = |e: std::io::Error| failed("Cannot look into", folder, &e);
-        for entry in std::fs::read_dir(folder).map_err(cannot)? {
-            let path = entry.map_err(cannot)?.path();
-            if path.extension().is_some_and(|e| e == "new") {
-                tracing::info!(path = %path.display(), "removing a disk file that an agent before did not finish");
-                remove(&path)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The folders in a folder.
-pub fn folders(path: &Path) -> Result<Vec<PathBuf>> {
-    let cannot = |e: std::io::Error| failed("Cannot look into", path, &e);
-    let entries = std::fs::read_dir(path).map_err(cannot)?;
-    let paths = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>().map_err(cannot)?;
-    Ok(paths.into_iter().filter(|p| p.is_dir() && !p.is_symlink()).collect())
 }
 
 /// Removes a folder with everything in it; absent is success. Symbolic links are not followed.

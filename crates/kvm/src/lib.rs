@@ -93,8 +93,7 @@ impl Kvm {
             files::folder(&made.local().images(), 0o711)?;
             files::folder(&made.local().shared(), 0o711)?;
             files::folder(&made.local().vms(), 0o711)?;
-            let vms = files::folders(&made.local().vms())?;
-            files::remove_unfinished(vms.iter().map(PathBuf::as_path).chain([&*made.local().shared()]))?;
+            volumes::remove_all_unfinished(&made.local())?;
             stores::mark(&made.store)
         })
         .await?;

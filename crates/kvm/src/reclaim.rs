@@ -92,8 +92,7 @@ impl Kvm {
 
     async fn rewrite_one(&self, order: &VmOrder, file: &Found, progress: Watch<'_>) -> Result<()> {
         let old = &file.path;
-        let stem = old.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let new = Temporary(old.with_file_name(format!("{stem}.{}.new", uuid::Uuid::new_v4().simple())));
+        let new = Temporary::beside(old);
         let mut args = vec!["convert", "-q", "-f", "qcow2", "-O", "qcow2", "-o", "compat=1.1"];
         if let Some(below) = &file.backing {
             // The same chain: only what this file holds is written.

@@ -182,6 +182,18 @@ pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes every disk file of a data store that was never finished: they belong to an agent that ended in the middle, and
+/// whoever needs such a disk begins it anew. Only before anything is made.
+pub(crate) fn remove_all_unfinished(root: &Root) -> Result<()> {
+    for folder in entries(&root.vms())?.into_iter().filter(|p| !p.is_symlink()).chain([root.shared()]) {
+        for left in entries(&folder)?.iter().filter(|p| p.extension().is_some_and(|e| e == "new")) {
+            tracing::info!(path = %left.display(), "removing a disk file that an agent before did not finish");
+            files::remove(left)?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives a whole file its final name, for good. A file that is there stays as it is.
 pub(crate) async fn keep(new: Temporary, path: PathBuf) -> Result<()> {
     blocking(move || {
