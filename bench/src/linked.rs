@@ -2,6 +2,7 @@
 //! `virsh start` on the same libvirt, of the same hardware.
 
 use crate::figure::{Figure, Goal};
+use crate::hand::Hand;
 use anyhow::{Context, Result, ensure};
 use std::time::Instant;
 use virga_tests::cloud::{Cloud, PATIENCE, wait_until};
@@ -42,8 +43,9 @@ pub fn figures() -> Result<Vec<Figure>> {
     for n in 0..ROUNDS {
         ours.push(timed(|| create(&cloud, &format!("one-{n}")))?);
         cloud.virga_ok(&["vm", "delete", &format!("one-{n}"), "--force", "--yes"]);
-        peer.push(timed(|| hand.create(&cloud, &format!("hand-{n}")))?);
-        hand.remove(&cloud, &format!("hand-{n}"));
+        peer.push(timed(|| hand.run(&cloud, &format!("hand-{n}")))?);
+        cloud.lab.virsh_ok(&["destroy", &format!("hand-{n}")]);
+        Hand::remove(&cloud, &format!("hand-{n}"));
     }
     let single = figure("linked-vm", "seconds", "one by hand: qemu-img create -b, virsh define, virsh start", median(&mut ours), median(&mut peer), 1.05);
     let many = timed(|| create_many(&cloud))?;
@@ -58,7 +60,7 @@ pub fn figures() -> Result<Vec<Figure>> {
         if left.contains("many-") { Err(left) } else { Ok(()) }
     });
     let names: Vec<String> = (0..MANY).map(|n| format!("loop-{n}")).collect();
-    let by_hand = timed(|| names.iter().try_for_each(|n| hand.create(&cloud, n)))?;
+    let by_hand = timed(|| names.iter().try_for_each(|n| hand.run(&cloud, n)))?;
     let fifty = figure("linked-vm-50-at-once", "seconds", "fifty by hand, one after the other", many, by_hand, 0.6);
     Ok(vec![
         single,
@@ -96,9 +98,15 @@ fn agent_at_rest(cloud: &Cloud) -> Result<(f64, f64)> {
 }
 
 pub(crate) fn timed(f: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let (done, seconds) = seconds(f);
+    done.map(|()| seconds)
+}
+
+/// What `f` answers, and the seconds that it took.
+pub(crate) fn seconds<T>(f: impl FnOnce() -> T) -> (T, f64) {
     let begun = Instant::now();
-    f()?;
-    Ok(begun.elapsed().as_secs_f64())
+    let answer = f();
+    (answer, begun.elapsed().as_secs_f64())
 }
 
 pub(crate) fn median(times: &mut [f64]) -> f64 {
@@ -126,8 +134,12 @@ fn create_many(cloud: &Cloud) -> Result<()> {
 /// Asks for VMs, one request after the other on one connection; their tasks.
 fn post(cloud: &Cloud, bodies: &[String]) -> Result<Vec<String>> {
     let requests: Vec<Vec<&str>> = bodies.iter().map(|b| vec!["-H", "content-type: application/json", "-d", b, "https://127.0.0.1:8443/v1/vms"]).collect();
-    let answers = curl(cloud, &requests)?;
-    answers.iter().map(|a| Ok(a["task"]["id"].as_str().with_context(|| a.to_string())?.to_string())).collect()
+    ask(cloud, &requests)
+}
+
+/// Asks for something, one request after the other; the tasks that were made.
+pub(crate) fn ask(cloud: &Cloud, requests: &[Vec<&str>]) -> Result<Vec<String>> {
+    curl(cloud, requests)?.iter().map(|a| Ok(a["task"]["id"].as_str().with_context(|| a.to_string())?.to_string())).collect()
 }
 
 /// Waits until all tasks have succeeded.
@@ -150,7 +162,7 @@ pub(crate) fn finish(cloud: &Cloud, mut tasks: Vec<String>) -> Result<()> {
 }
 
 /// Requests over one connection, one after the other.
-pub(crate) fn curl(cloud: &Cloud, requests: &[Vec<&str>]) -> Result<Vec<serde_json::Value>> {
+fn curl(cloud: &Cloud, requests: &[Vec<&str>]) -> Result<Vec<serde_json::Value>> {
     let token = std::fs::read_to_string(cloud.path("token"))?;
     let (header, ca) = (cloud.path("header"), cloud.path("manager/ca.pem"));
     std::fs::write(&header, format!("authorization: Bearer {}\n", token.trim()))?;
@@ -168,49 +180,4 @@ pub(crate) fn curl(cloud: &Cloud, requests: &[Vec<&str>]) -> Result<Vec<serde_js
     let answers = answers.with_context(|| String::from_utf8_lossy(&o.stderr).into_owned())?;
     ensure!(answers.len() == requests.len(), "{} answers to {} requests: {}", answers.len(), requests.len(), String::from_utf8_lossy(&o.stdout));
     Ok(answers)
-}
-
-/// The same by hand: the definition of a VM of ours with another name, identity and disk.
-struct Hand {
-    xml: String,
-    base: String,
-    overlay: String,
-    name: &'static str,
-}
-
-impl Hand {
-    fn new(cloud: &Cloud) -> Result<Hand> {
-        let xml = cloud.lab.virsh_ok(&["dumpxml", "--inactive", "pattern"]);
-        let overlay = xml.split("<source file='").nth(1).and_then(|r| r.split('\'').next()).context("the pattern's disk")?.to_string();
-        let o = cloud.lab.inside("qemu-img").args(["info", "-U", "--output=json", &overlay]).output()?;
-        let info: serde_json::Value = serde_json::from_slice(&o.stdout)?;
-        let base = info["full-backing-filename"].as_str().context("the pattern's disk is not linked to its image")?.to_string();
-        Ok(Hand { xml, base, overlay, name: "pattern" })
-    }
-
-    fn create(&self, cloud: &Cloud, name: &str) -> Result<()> {
-        let disk = cloud.path(&format!("{name}.qcow2"));
-        let o = cloud.lab.inside("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", &self.base, &disk]).output()?;
-        ensure!(o.status.success(), "{}", String::from_utf8_lossy(&o.stderr));
-        let file = cloud.path(&format!("{name}.xml"));
-        std::fs::write(&file, self.definition(name, &disk))?;
-        cloud.lab.virsh_ok(&["define", &file]);
-        cloud.lab.virsh_ok(&["start", name]);
-        Ok(())
-    }
-
-    /// Without identity and without what belongs to the pattern alone: libvirt chooses.
-    fn definition(&self, name: &str, disk: &str) -> String {
-        let drop_line = |l: &&str| {
-            !["<uuid>", "<mac ", "<graphics", "</graphics", "<listen", "<metadata", "</metadata", "virga:"].iter().any(|w| l.trim_start().starts_with(w))
-        };
-        let kept: Vec<&str> = self.xml.lines().filter(drop_line).collect();
-        kept.join("\n").replace(&format!("<name>{}</name>", self.name), &format!("<name>{name}</name>")).replace(&self.overlay, disk)
-    }
-
-    fn remove(&self, cloud: &Cloud, name: &str) {
-        cloud.lab.virsh_ok(&["destroy", name]);
-        cloud.lab.virsh_ok(&["undefine", name]);
-        let _ = std::fs::remove_file(cloud.path(&format!("{name}.qcow2")));
-    }
 }

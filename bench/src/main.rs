@@ -6,6 +6,7 @@
 
 mod client;
 mod figure;
+mod hand;
 mod linked;
 mod memory;
 mod place;

@@ -2,7 +2,8 @@
 //! `virsh define`, a full clone against `cp` and `qemu-img convert`, and a hundred linked clones of one request against a loop.
 
 use crate::figure::{Figure, Goal};
-use crate::linked::{curl, finish, median, timed};
+use crate::hand::Hand;
+use crate::linked::{ask, finish, median, seconds, timed};
 use anyhow::{Context, Result, ensure};
 use virga_tests::cloud::{Cloud, wait_until};
 
@@ -42,46 +43,7 @@ fn figure(name: &'static str, peer_is: &'static str, ours: f64, peer: f64, goal:
 /// Asks for clones and waits until they are there.
 fn deploy(cloud: &Cloud, template: &str, body: &str) -> Result<()> {
     let url = format!("https://127.0.0.1:8443/v1/templates/{template}/deploy");
-    let answers = curl(cloud, &[vec!["-H", "content-type: application/json", "-d", body, &url]])?;
-    let tasks = answers.iter().map(|a| Ok(a["task"]["id"].as_str().with_context(|| a.to_string())?.to_string())).collect::<Result<_>>()?;
-    finish(cloud, tasks)
-}
-
-/// The same by hand: a file on the template's, and a definition of a clone of ours with another name, identity and disk.
-struct Hand {
-    xml: String,
-    overlay: String,
-    base: String,
-}
-
-impl Hand {
-    fn new(cloud: &Cloud) -> Result<Hand> {
-        let xml = cloud.lab.virsh_ok(&["dumpxml", "--inactive", "pattern"]);
-        let overlay = xml.split("<source file='").nth(1).and_then(|r| r.split('\'').next()).context("the pattern's disk")?.to_string();
-        let o = cloud.lab.inside("qemu-img").args(["info", "-U", "--output=json", &overlay]).output()?;
-        let info: serde_json::Value = serde_json::from_slice(&o.stdout)?;
-        let base = info["full-backing-filename"].as_str().context("the pattern's disk stands on nothing")?.to_string();
-        Ok(Hand { xml, overlay, base })
-    }
-
-    fn create(&self, cloud: &Cloud, name: &str) -> Result<()> {
-        let disk = cloud.path(&format!("{name}.qcow2"));
-        let o = cloud.lab.inside("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", &self.base, &disk]).output()?;
-        ensure!(o.status.success(), "{}", String::from_utf8_lossy(&o.stderr));
-        let file = cloud.path(&format!("{name}.xml"));
-        let drop_line = |l: &&str| {
-            !["<uuid>", "<mac ", "<graphics", "</graphics", "<listen", "<metadata", "</metadata", "virga:"].iter().any(|w| l.trim_start().starts_with(w))
-        };
-        let kept: Vec<&str> = self.xml.lines().filter(drop_line).collect();
-        std::fs::write(&file, kept.join("\n").replace("<name>pattern</name>", &format!("<name>{name}</name>")).replace(&self.overlay, &disk))?;
-        cloud.lab.virsh_ok(&["define", &file]);
-        Ok(())
-    }
-
-    fn remove(cloud: &Cloud, name: &str) {
-        cloud.lab.virsh_ok(&["undefine", name]);
-        let _ = std::fs::remove_file(cloud.path(&format!("{name}.qcow2")));
-    }
+    finish(cloud, ask(cloud, &[vec!["-H", "content-type: application/json", "-d", body, &url]])?)
 }
 
 fn linked(cloud: &Cloud) -> Result<Vec<Figure>> {
@@ -92,7 +54,7 @@ fn linked(cloud: &Cloud) -> Result<Vec<Figure>> {
         let name = format!("one-{n}");
         ours.push(timed(|| deploy(cloud, "golden", &format!(r#"{{"name":"{name}","kind":"linked"}}"#)))?);
         cloud.virga_ok(&["vm", "delete", &name, "--yes"]);
-        peer.push(timed(|| hand.create(cloud, "hand"))?);
+        peer.push(timed(|| hand.define(cloud, "hand"))?);
         Hand::remove(cloud, "hand");
     }
     let many = timed(|| deploy(cloud, "golden", &format!(r#"{{"name":"many-{{nnn}}","count":{MANY},"kind":"linked"}}"#)))?;
@@ -104,7 +66,7 @@ fn linked(cloud: &Cloud) -> Result<Vec<Figure>> {
         if left.contains("many-") { Err(left) } else { Ok(()) }
     });
     let names: Vec<String> = (0..MANY).map(|n| format!("loop-{n}")).collect();
-    let by_hand = timed(|| names.iter().try_for_each(|n| hand.create(cloud, n)))?;
+    let by_hand = timed(|| names.iter().try_for_each(|n| hand.define(cloud, n)))?;
     names.iter().for_each(|n| Hand::remove(cloud, n));
     Ok(vec![
         figure("linked-clone", "one by hand: qemu-img create -b, virsh define", median(&mut ours), median(&mut peer), 1.05),
@@ -131,15 +93,9 @@ fn full(cloud: &Cloud) -> Result<Vec<Figure>> {
         // All three end when what they made is on the disk.
         ours.push(timed(|| deploy(cloud, "data", &format!(r#"{{"name":"{name}","kind":"full"}}"#)))?);
         cloud.virga_ok(&["vm", "delete", &name, "--yes"]);
-        cp.push(timed(|| {
-            drop(cloud.sh(&format!("cp --reflink=auto {source} {copy} && sync {copy}")));
-            Ok(())
-        })?);
+        cp.push(seconds(|| cloud.sh(&format!("cp --reflink=auto {source} {copy} && sync {copy}"))).1);
         let _ = std::fs::remove_file(&copy);
-        convert.push(timed(|| {
-            drop(cloud.sh(&format!("qemu-img convert -W -m 16 -f qcow2 -O qcow2 {source} {copy} && sync {copy}")));
-            Ok(())
-        })?);
+        convert.push(seconds(|| cloud.sh(&format!("qemu-img convert -W -m 16 -f qcow2 -O qcow2 {source} {copy} && sync {copy}"))).1);
         let _ = std::fs::remove_file(&copy);
     }
     let ours = median(&mut ours);

@@ -2,9 +2,8 @@
 //! live snapshot with its deletion against the bare calls of libvirt.
 
 use crate::figure::{Figure, Goal};
-use crate::linked::{curl, finish, median, timed};
+use crate::linked::{ask, finish, median, seconds, timed};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use virga_tests::cloud::Cloud;
 
 /// MiB of an upload, and how often.
@@ -24,21 +23,9 @@ pub fn upload(cloud: &Cloud) -> Result<Vec<Figure>> {
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for n in 0..UPLOADS {
         let name = format!("upload-{n}");
-        ours.push(
-            UPLOAD_MIB as f64
-                / timed(|| {
-                    drop(cloud.virga_ok(&["image", "import", &name, &from, "--format", "raw"]));
-                    Ok(())
-                })?,
-        );
+        ours.push(UPLOAD_MIB as f64 / seconds(|| cloud.virga_ok(&["image", "import", &name, &from, "--format", "raw"])).1);
         cloud.virga_ok(&["image", "delete", &name, "--yes"]);
-        peer.push(
-            UPLOAD_MIB as f64
-                / timed(|| {
-                    drop(cloud.sh(&format!("dd if={from} of={to} bs=4M conv=fsync 2>/dev/null")));
-                    Ok(())
-                })?,
-        );
+        peer.push(UPLOAD_MIB as f64 / seconds(|| cloud.sh(&format!("dd if={from} of={to} bs=4M conv=fsync 2>/dev/null"))).1);
         std::fs::remove_file(&to)?;
     }
     let (ours, peer) = (median(&mut ours), median(&mut peer));
@@ -47,9 +34,7 @@ pub fn upload(cloud: &Cloud) -> Result<Vec<Figure>> {
 
 /// One task that a request makes, to its end.
 fn done(cloud: &Cloud, request: &[&str]) -> Result<()> {
-    let answers = curl(cloud, &[request.to_vec()])?;
-    let task = answers.first().and_then(|a: &Value| a["task"]["id"].as_str()).with_context(|| format!("{answers:?}"))?;
-    finish(cloud, vec![task.to_string()])
+    finish(cloud, ask(cloud, &[request.to_vec()])?)
 }
 
 /// A snapshot of a running guest and its deletion.
@@ -71,15 +56,9 @@ pub fn snapshots(cloud: &Cloud) -> Result<Vec<Figure>> {
         gone.push(timed(|| done(cloud, &["-X", "DELETE", &one]))?);
         let spec = format!("{dev},file={top}");
         let flags = ["--no-metadata", "--disk-only", "--atomic"];
-        peer_taken.push(timed(|| {
-            drop(cloud.lab.virsh_ok(&[&["snapshot-create-as", "live", "hand", "--diskspec", &spec], &flags[..]].concat()));
-            Ok(())
-        })?);
+        peer_taken.push(seconds(|| cloud.lab.virsh_ok(&[&["snapshot-create-as", "live", "hand", "--diskspec", &spec], &flags[..]].concat())).1);
         let down = ["blockcommit", "live", dev, "--base", base, "--top", &top, "--active", "--pivot", "--wait"];
-        peer_gone.push(timed(|| {
-            drop(cloud.lab.virsh_ok(&down));
-            Ok(())
-        })?);
+        peer_gone.push(seconds(|| cloud.lab.virsh_ok(&down)).1);
         std::fs::remove_file(&top)?;
     }
     let figure = |name, peer_is, ours: &mut [f64], peer: &mut [f64]| Figure {
