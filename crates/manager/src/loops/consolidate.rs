@@ -21,7 +21,7 @@ pub async fn round(m: &Manager) -> Result<(), Error> {
     let all = virga_store::clone::frozen(&mut tx, VMS_MAX).await?;
     let mut due = Vec::new();
     for id in all {
-        if is_due(m, &mut tx, id).await? {
+        if due_now(m, &mut tx, id).await?.is_some() {
             due.push(id);
         }
     }
@@ -39,38 +39,43 @@ async fn needed(tx: &mut Tx, vm: &Vm) -> Result<BTreeSet<Option<LayerId>>, Error
     Ok(frozen)
 }
 
-async fn is_due(m: &Manager, tx: &mut Tx, id: VmId) -> Result<bool, Error> {
-    let Some(vm) = virga_store::vm::get(tx, id).await? else { return Ok(false) };
-    let quiet = vm.former_spec.is_none() && vm.observed.settled && vm.observed.generation == vm.generation && vm.desired != Desired::Absent;
-    if !quiet || !matches!(vm.observed.state, VmState::Running | VmState::Paused | VmState::Stopped) {
-        return Ok(false);
+/// What is to be done for a VM.
+struct Due {
+    before: Vm,
+    /// As it is without the layers that nobody needs.
+    after: Vm,
+    /// There is something to merge; otherwise there is nothing left to be looked after.
+    merges: bool,
+}
+
+async fn due_now(m: &Manager, tx: &mut Tx, id: VmId) -> Result<Option<Due>, Error> {
+    let Some(before) = virga_store::vm::get(tx, id).await? else { return Ok(None) };
+    let quiet = before.former_spec.is_none() && before.observed.settled && before.observed.generation == before.generation && before.desired != Desired::Absent;
+    if !quiet || !matches!(before.observed.state, VmState::Running | VmState::Paused | VmState::Stopped) {
+        return Ok(None);
     }
-    let host = match vm.host {
+    let host = match before.host {
         Some(h) => virga_store::host::get(tx, h).await?,
         None => None,
     };
     if host.is_none_or(|h| m.host_state(&h) != HostState::Up) || virga_store::task::active_of(tx, ObjectRef::Vm(id)).await?.is_some() {
-        return Ok(false);
+        return Ok(None);
     }
-    if !repair::is_time(tx, &vm, TaskKind::VmConsolidate, m.now()).await? {
-        return Ok(false);
+    if !repair::is_time(tx, &before, TaskKind::VmConsolidate, m.now()).await? {
+        return Ok(None);
     }
-    // A host that could not merge is asked again; else there must be something to merge, or nothing left to be looked after.
-    let needed = needed(tx, &vm).await?;
-    let changes = !vm.spec.layers.clone().tidy(&needed).is_empty() || !vm.spec.layers.merges.is_empty();
-    Ok(changes || virga_store::clone::count(tx, id).await? == 0)
+    let mut after = before.clone();
+    // A host that could not merge is asked again.
+    let merges = !after.spec.layers.tidy(&needed(tx, &before).await?).is_empty() || !before.spec.layers.merges.is_empty();
+    let due = merges || virga_store::clone::count(tx, id).await? == 0;
+    Ok(due.then_some(Due { before, after, merges }))
 }
 
 async fn consolidate(m: &Manager, id: VmId) -> Result<(), Error> {
     let mut tx = m.store.write().await?;
     // Between the look and now much may have happened.
-    if !is_due(m, &mut tx, id).await? {
-        return Ok(());
-    }
-    let Some(before) = virga_store::vm::get(&mut tx, id).await? else { return Ok(()) };
-    let mut after = before.clone();
-    let merges = after.spec.layers.tidy(&needed(&mut tx, &before).await?);
-    if virga_store::clone::count(&mut tx, id).await? == 0 && merges.is_empty() && before.spec.layers.merges.is_empty() {
+    let Some(Due { before, mut after, merges }) = due_now(m, &mut tx, id).await? else { return Ok(()) };
+    if !merges {
         virga_store::clone::forget_frozen(&mut tx, id).await?;
         return Ok(tx.commit().await?);
     }
