@@ -93,8 +93,7 @@ fn unreadable(host: &HostView, stores: &[StoreView], spec: &VmSpec) -> Vec<Reaso
     from.sort();
     from.dedup();
     let problem = |id: &DataStoreId| {
-        let seen = host.stores.iter().find(|s| s.id == *id);
-        let why = seen.map_or_else(|| Some("the host has not looked at it yet".into()), |s| s.problem.clone())?;
+        let why = reached(host, *id).err()?;
         let name = stores.iter().find(|s| s.id == *id).map_or_else(|| "?".into(), |s| s.name.clone());
         Some(Reason::DataStore { data_store: name, why })
     };
@@ -144,14 +143,9 @@ fn candidates(host: &HostView, stores: &[StoreView], lazy: bool, reasons: &mut V
             reasons.push(no_lazy(s));
             continue;
         }
-        let seen = host.stores.iter().find(|x| x.id == s.id);
-        let why = s.closed.clone().or_else(|| match seen {
-            None => Some("the host has not looked at it yet".into()),
-            Some(x) => x.problem.clone(),
-        });
-        match (why, seen) {
-            (None, Some(x)) => out.push(Candidate { store: Some(s.id), name: s.name.clone(), preference: s.kind.preference(), free_bytes: x.free_bytes }),
-            (why, _) => reasons.push(Reason::DataStore { data_store: s.name.clone(), why: why.unwrap_or_default() }),
+        match s.closed.clone().map_or_else(|| reached(host, s.id), Err) {
+            Ok(x) => out.push(Candidate { store: Some(s.id), name: s.name.clone(), preference: s.kind.preference(), free_bytes: x.free_bytes }),
+            Err(why) => reasons.push(Reason::DataStore { data_store: s.name.clone(), why }),
         }
     }
     out
@@ -170,13 +164,18 @@ pub fn against(host: &HostView, stores: &[StoreView], store: Option<DataStoreId>
         let free_bytes = host.store_free_bytes;
         return if needed_bytes > free_bytes { vec![Reason::Storage { needed_bytes, free_bytes }] } else { Vec::new() };
     };
-    match host.stores.iter().find(|s| s.id == id) {
+    match reached(host, id) {
         _ if view.is_none() => reason("is not there any more".into()),
-        None => reason("the host has not looked at it yet".into()),
-        Some(SeenStore { problem: Some(why), .. }) => reason(why.clone()),
-        Some(s) if needed_bytes > s.free_bytes => reason(no_room(needed_bytes, s.free_bytes)),
-        Some(_) => Vec::new(),
+        Err(why) => reason(why),
+        Ok(s) if needed_bytes > s.free_bytes => reason(no_room(needed_bytes, s.free_bytes)),
+        Ok(_) => Vec::new(),
     }
+}
+
+/// A data store as the host sees it, or why it cannot use it.
+fn reached(host: &HostView, id: DataStoreId) -> Result<&SeenStore, String> {
+    let seen = host.stores.iter().find(|s| s.id == id).ok_or("the host has not looked at it yet")?;
+    seen.problem.clone().map_or(Ok(seen), Err)
 }
 
 fn is_local(host: &HostView, store: DataStoreId) -> bool {
